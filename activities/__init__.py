@@ -1,0 +1,1 @@
+"""The verbs that stories may say, each beside the Protocol that it needs."""

@@ -1,0 +1,1 @@
+"""How outsiders speak: Stellar, signers, the database, mail, webhooks, the payload codec."""

@@ -1,0 +1,1 @@
+"""The only place where stories, verbs and adapters are wired: `python -m workers`."""

@@ -1,0 +1,1 @@
+"""The stories: deterministic Temporal workflows, one file each."""
