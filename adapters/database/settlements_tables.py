@@ -1,0 +1,188 @@
+"""The engine's tables. What each lock of exactly-once rests on stands beside its constraint."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from adapters.database.engine import metadata
+
+_INSTANT: Final = DateTime(timezone=True)
+
+ledger_head: Final = Table(
+    "ledger_head",
+    metadata,
+    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("network_passphrase", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("closed_at", _INSTANT, nullable=False),
+    Column("halted_reason", Text),
+    Column("halted_at", _INSTANT),
+    CheckConstraint("only", name="one_row"),
+    comment="The last ledger that was followed. Its hash is how a network or a database that went back is noticed.",
+)
+
+settlements: Final = Table(
+    "settlements",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="accepted"),
+    Column("fingerprint", Text, nullable=False),
+    Column("intent", JSONB, nullable=False),
+    Column("marker_id", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("amount_units", Numeric(39, 0), nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("tries", Integer, nullable=False, server_default="1"),
+    Column("control", Text, nullable=False, server_default="none"),
+    Column("needs_person", Text),
+    Column("tx_hash", Text),
+    Column("ledger", BigInteger),
+    Column("closed_at", _INSTANT),
+    Column("fee_charged", BigInteger),
+    Column("reason_code", Text),
+    Column("reason", Text),
+    Column("details", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("may_pass", Boolean, nullable=False, server_default=text("false")),
+    Column("lease_owner", Text),
+    Column("lease_until", _INSTANT),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("updated_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("submitted_at", _INSTANT),
+    Column("confirmed_at", _INSTANT),
+    UniqueConstraint("marker_id"),
+    Index("ix_settlements_in_flight", "status", postgresql_where=text("status IN ('submitted', 'unknown')")),
+    Index("ix_settlements_created_at", "created_at"),
+    comment="One movement of money each. The id is UNIQUE for good: lock 1 of 4.",
+)
+
+settlement_transitions: Final = Table(
+    "settlement_transitions",
+    metadata,
+    Column("old", Text, primary_key=True),
+    Column("new", Text, primary_key=True),
+    Column("why", Text, nullable=False),
+    comment="domain.settlement.TRANSITIONS, enforced by a trigger on settlements.",
+)
+
+settlement_history: Final = Table(
+    "settlement_history",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("settlement_id", Text, ForeignKey("settlements.id"), nullable=False, index=True),
+    Column("at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("old", Text),
+    Column("new", Text, nullable=False),
+    Column("reason", Text),
+    comment="Written by a trigger: every state that a settlement passed through.",
+)
+
+lanes: Final = Table(
+    "lanes",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    comment="Sequence numbers to pin. `sequence` is the last one that is known to be consumed.",
+)
+
+pins: Final = Table(
+    "pins",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("lane", Text, ForeignKey("lanes.address"), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("settlement_id", Text, ForeignKey("settlements.id"), nullable=False, index=True),
+    Column("state", Text, nullable=False, server_default="held"),
+    Column("lane_signed", Boolean, nullable=False, server_default=text("false")),
+    Column("consumer", Text),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Column("ended_at", _INSTANT),
+    CheckConstraint("state IN ('held', 'returned', 'consumed')", name="state"),
+    # Lock 3 of 4: one settlement a sequence number. A returned pin never got the lane's signature (or all its
+    # envelopes are proved expired), so its number is free again.
+    Index("uq_pins_lane_sequence", "lane", "sequence", unique=True, postgresql_where=text("state <> 'returned'")),
+    Index("uq_pins_lane_held", "lane", unique=True, postgresql_where=text("state = 'held'")),
+    Index("uq_pins_settlement_held", "settlement_id", unique=True, postgresql_where=text("state = 'held'")),
+)
+
+attempts: Final = Table(
+    "attempts",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("pin_id", BigInteger, ForeignKey("pins.id"), nullable=False, index=True),
+    Column("settlement_id", Text, ForeignKey("settlements.id"), nullable=False, index=True),
+    Column("purpose", Text, nullable=False, server_default="pay"),
+    Column("inner_hash", Text, nullable=False, unique=True),
+    Column("envelope", Text, nullable=False),
+    Column("max_time", _INSTANT, nullable=False),
+    Column("resource_fee", BigInteger, nullable=False),
+    Column("simulated_ledger", BigInteger, nullable=False),
+    Column("signatures", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("signed_envelope", Text),
+    Column("superseded", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    CheckConstraint("purpose IN ('pay', 'burn')", name="purpose"),
+    comment="Envelopes, written ahead of the signer: lock 2 of 4. Rebuilds hang beneath the same pin.",
+)
+
+sends: Final = Table(
+    "sends",
+    metadata,
+    Column("outer_hash", Text, primary_key=True),
+    Column("attempt_id", BigInteger, ForeignKey("attempts.id"), nullable=False, index=True),
+    Column("settlement_id", Text, ForeignKey("settlements.id"), nullable=False, index=True),
+    Column("envelope", Text, nullable=False),
+    Column("inclusion_fee", BigInteger, nullable=False),
+    Column("answer", Text),
+    Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    comment="Fee bumps, written ahead of the first byte.",
+)
+
+spending: Final = Table(
+    "spending",
+    metadata,
+    Column("payer", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("reserved_units", Numeric(39, 0), nullable=False, server_default="0"),
+    Column("posted_units", Numeric(39, 0), nullable=False, server_default="0"),
+    CheckConstraint("reserved_units >= 0 AND posted_units >= 0", name="not_negative"),
+    comment="The day's limit: reserved under the row's lock, then posted or voided.",
+)
+
+reservations: Final = Table(
+    "reservations",
+    metadata,
+    Column("settlement_id", Text, ForeignKey("settlements.id"), primary_key=True),
+    Column("payer", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("units", Numeric(39, 0), nullable=False),
+    Column("state", Text, nullable=False, server_default="reserved"),
+    CheckConstraint("state IN ('reserved', 'posted', 'voided')", name="state"),
+)

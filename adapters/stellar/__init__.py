@@ -1,0 +1,1 @@
+"""Stellar: RPC, envelopes, lanes, the follower, accounts, contracts."""
