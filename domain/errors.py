@@ -97,6 +97,7 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = _table(
     ),
     ErrorCode("operator_balance_too_small", 422, "The operator's balance is too small", "Fund it; then retry."),
     ErrorCode("pool_too_small", 422, "The pool is too small", "Fund the pool account; then retry the payment."),
+    ErrorCode("wallet_missing", 422, "A wallet of the payment is not known", "Name the wallet; then retry."),
     ErrorCode(
         "trustline_missing",
         422,

@@ -73,6 +73,7 @@ PHASES: Final[Mapping[PaymentPhase, Mapping[PaymentPhase, str]]] = MappingProxyT
             _P.CONFIRMED: "the ledger has it",
             _P.RETRYING: "proved not paid, for a reason that may pass",
             _P.REFUSED: "proved not paid, for a reason that a person has to mend",
+            _P.HELD: "proved not paid, and disputed meanwhile",
             _P.CANCELLED: "withdrawn before it could land",
         },
         _P.RETRYING: {
@@ -187,7 +188,7 @@ RETRY_DELAYS: Final = (timedelta(seconds=5), timedelta(seconds=30), timedelta(mi
 """After a definite failure that may pass: how long to wait before each of the three tries made by itself."""
 
 
-def after_failure(
+def _after_failure(
     outcome: SettlementOutcome, *, retries: int, at: datetime
 ) -> tuple[PaymentPhase, datetime | None]:
     """Say what a definite failure leads to, and when the next try is, if there is one by itself."""
@@ -204,7 +205,7 @@ def phase_after(outcome: SettlementOutcome, *, retries: int, at: datetime) -> tu
         case SettlementStatus.CANCELLED:
             return PaymentPhase.CANCELLED, None
         case SettlementStatus.FAILED:
-            return after_failure(outcome, retries=retries, at=at)
+            return _after_failure(outcome, retries=retries, at=at)
         case _:
             return PaymentPhase.SETTLING, None
 
@@ -282,3 +283,48 @@ def sla_intent(
         destination=noc_team_wallet if reward else contracts.pool,
         summary=f"{outage_id} {decision.sentence}",
     )
+
+
+class PaymentRecord(BaseModel):
+    """One line of the payments' history or of a month's statement; `amount_units` is in 1e-7 of `asset`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outage_id: str
+    number: int
+    """The outage's number, by which pages are cut."""
+    site_name: str
+    operator_id: str | None
+    operator_wallet: str | None
+    noc_team_wallet: str | None
+    severity: Severity
+    detected_at: datetime
+    resolved_at: datetime
+    mttr_minutes: int
+    threshold_minutes: int
+    kind: PaymentKind
+    rating: Rating
+    amount_units: int
+    asset: str
+    phase: PaymentPhase
+    needs_approval: bool
+    why_approval: str | None
+    resolved_by: str | None
+    approved_by: str | None
+    tx_hash: str | None
+    ledger: int | None
+    decided_at: datetime
+    confirmed_at: datetime | None
+    reason_code: str | None
+    reason: str | None
+    reason_details: dict[str, str]
+
+    @property
+    def amount(self) -> Amount:
+        """What is paid."""
+        return Amount(self.amount_units)
+
+    @property
+    def settlement_id(self) -> str:
+        """The engine's name of this payment."""
+        return settlement_id(self.outage_id)

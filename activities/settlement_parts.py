@@ -1,0 +1,247 @@
+"""What a settlement needs of the world: its own state as the engine reads it, and the Protocols of the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from domain.errors import HoldfastError
+from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, Witness
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What the ledger says the call would do. `replayed`: the marker is there, so it was paid before.
+
+    `transaction_data` is SorobanTransactionData (base64 XDR) with headroom; `resource_fee` is in stroops.
+    """
+
+    ledger: int
+    transaction_data: str
+    resource_fee: int
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One lane and one of its sequence numbers, held by one settlement until that number is consumed."""
+
+    id: int
+    lane: str
+    sequence: int
+    lane_signed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One inner envelope on a pin (base64 XDR); `max_time` is its last second by ledger close time."""
+
+    id: int
+    burn: bool
+    inner_hash: str
+    envelope: str
+    max_time: datetime
+    resource_fee: int
+    simulated_ledger: int
+    signed_envelope: str
+    """With the payer's and the lane's signatures; empty before the lane has signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One fee bump around an attempt, as it was or will be sent."""
+
+    outer_hash: str
+    envelope: str
+    inclusion_fee: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A settlement as it stands: its intent, and the newest pin, attempt and send."""
+
+    intent: Intent
+    status: SettlementStatus
+    control: Control
+    builds: int
+    pin: Pin | None
+    attempt: Attempt | None
+    send: Send | None
+    outcome: SettlementOutcome
+    stopped: str | None
+    """Why nothing may be sent now: frozen by a person, or the history changed."""
+
+    @property
+    def id(self) -> str:
+        """`kind:business id`."""
+        return self.intent.settlement_id
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the ledger recorded of a transaction of ours."""
+
+    tx_hash: str
+    successful: bool
+    burn: bool
+    ledger: int
+    closed_at: datetime
+    fee_charged: int
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An unsigned inner envelope and its hash on our network."""
+
+    xdr: str
+    hash: str
+
+
+class SettlementBook(Protocol):
+    """The record. Every method is one transaction, and compares before it swaps."""
+
+    async def load(self, settlement_id: str) -> Settlement:
+        """Read a settlement and renew our lease on it."""
+
+    async def write_ahead(
+        self,
+        settlement: Settlement,
+        simulation: Simulation,
+        *,
+        max_time: datetime,
+        day_max_units: int | None,
+        build: Callable[[str, int], Envelope],
+    ) -> Settlement:
+        """Reserve, take or keep a pin, and commit the envelope that `build(lane, sequence)` makes.
+
+        Raises:
+            Refused: the day's limit.
+            Unavailable: `no_lane_free`.
+        """
+
+    async def write_send(
+        self, settlement: Settlement, *, signature: bytes | None, signed_envelope: str, send: Send
+    ) -> Settlement:
+        """Commit the signatures and the first fee bump: from here the lane has signed.
+
+        Raises:
+            Unavailable: everything is frozen, or the history changed: checked in the same transaction.
+        """
+
+    async def write_bump(self, settlement: Settlement, send: Send) -> Settlement:
+        """Commit a higher fee bump around the same inner envelope."""
+
+    async def write_burn(
+        self, settlement: Settlement, envelope: Envelope, max_time: datetime, send: Send
+    ) -> Settlement:
+        """Commit a no-op on the pin, which consumes the number in the payment's place."""
+
+    async def note_answer(self, send: Send, answer: str) -> None:
+        """Keep what the node said to a send, for `why`."""
+
+    async def record(self, settlement: Settlement, proof: Proof) -> Settlement:
+        """Record what the ledger recorded, end the pin and post or void the reservation."""
+
+    async def record_paid_before(self, settlement: Settlement, proof: Proof | None) -> Settlement:
+        """The marker was there already: confirmed, whatever our record had forgotten."""
+
+    async def fail_unsent(self, settlement: Settlement, refusal: HoldfastError) -> Settlement:
+        """A definite no before the lane signed: fail, return the pin, void the reservation."""
+
+    async def fail_expired(self, settlement: Settlement, refusal: HoldfastError) -> Settlement:
+        """A definite no on the other side of a proved expiry: fail, return the pin, void the reservation."""
+
+    async def fail_consumed(self, settlement: Settlement, reason: str) -> Settlement:
+        """The number is consumed and the marker absent: by this pin it never will be paid."""
+
+    async def cancel_unsent(self, settlement: Settlement) -> Settlement:
+        """Withdraw before the lane signed."""
+
+    async def supersede(self, settlement: Settlement) -> Settlement:
+        """The attempt is proved expired or stale: back to `built`, on the same pin."""
+
+    async def doubt(self, settlement: Settlement, *, person: str | None) -> Settlement:
+        """No proof for a while: `unknown`; `person` says what a person should look at."""
+
+    async def envelopes_sent(self, settlement: Settlement) -> tuple[str, ...]:
+        """Every outer hash of this settlement that may have left us, newest first."""
+
+
+class Ledger(Protocol):
+    """Stellar, as a settlement needs it."""
+
+    async def simulate(self, intent: Intent) -> Simulation:
+        """Simulate the call, and hold the answer against the intent.
+
+        Raises:
+            Refused: it would fail, asks for another authorization, or decides another amount.
+        """
+
+    def build(
+        self, intent: Intent, simulation: Simulation, lane: str, sequence: int, max_time: datetime
+    ) -> Envelope:
+        """Make the unsigned inner envelope on the pin. No I/O."""
+
+    def build_burn(self, lane: str, sequence: int, max_time: datetime) -> Envelope:
+        """Make a no-op on the pin. No I/O."""
+
+    def sign_last(self, envelope: str, lane: str, signature: bytes | None, signer: str) -> str:
+        """Attach the payer's signature and, last, the lane's own. No I/O."""
+
+    def bump(self, signed_envelope: str, inclusion_fee: int) -> Send:
+        """Wrap the signed inner envelope in a fee bump that bids `inclusion_fee` stroops. No I/O."""
+
+    async def send(self, send: Send) -> str:
+        """Send, and say what the node answered. No answer proves anything.
+
+        Raises:
+            OutcomeUnknown: no answer.
+        """
+
+    async def witness(self, settlement: Settlement) -> Witness:
+        """One ledger's truth about the settlement's pin and marker.
+
+        Raises:
+            Unavailable: no answer, or a node that is behind what we have seen.
+        """
+
+    async def find(self, hashes: tuple[str, ...]) -> Proof | None:
+        """Look for a landed transaction by its hashes. None proves nothing."""
+
+    async def find_marker(self, intent: Intent) -> Proof | None:
+        """The transaction that wrote the marker, as far as the node remembers."""
+
+    async def inclusion_fee_p90(self) -> int:
+        """What nine of ten recent Soroban transactions paid for inclusion, stroops an operation."""
+
+
+class Closes(Protocol):
+    """The follower: tells of closed ledgers, and of settlements that it recorded."""
+
+    @property
+    def closed_at(self) -> datetime:
+        """The close time of the newest ledger that was followed."""
+
+    async def wait(self, settlement_id: str) -> bool:
+        """Wait for the next closed ledger; True where this settlement's outcome was recorded with it.
+
+        Raises:
+            Unavailable: no ledger closed for long.
+        """
+
+
+class PayerSigner(Protocol):
+    """Who signs for the payer, at once."""
+
+    public_key: str
+
+    async def sign(self, transaction_hash: bytes) -> bytes:
+        """An Ed25519 signature over the 32-byte transaction hash.
+
+        Raises:
+            Unavailable: the signer does not answer.
+            Refused: it will not sign.
+        """
