@@ -80,14 +80,14 @@ TRANSITIONS: Final[Mapping[SettlementStatus, Mapping[SettlementStatus, str]]] = 
             _S.FAILED: "FAILED by hash, or a consumed sequence without the marker",
             _S.UNKNOWN: "no proof either way for longer than a few ledgers",
             _S.BUILT: "proved expired: rebuilt on the same lane and sequence",
-            _S.CANCELLED: "the burn is the identified consumer of the sequence, or every envelope is proved expired",
+            _S.CANCELLED: "the burn consumed the sequence, or every envelope is proved expired",
         },
         _S.UNKNOWN: {
             _S.SUBMITTED: "sent again, unchanged",
             _S.CONFIRMED: "proof arrived",
             _S.FAILED: "proof arrived",
             _S.BUILT: "proved expired: rebuilt on the same lane and sequence",
-            _S.CANCELLED: "the burn is the identified consumer of the sequence, or every envelope is proved expired",
+            _S.CANCELLED: "the burn consumed the sequence, or every envelope is proved expired",
         },
         _S.FAILED: {
             _S.ACCEPTED: "tried again by the story or a person; the failure was proved, so nothing was paid"

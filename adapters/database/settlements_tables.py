@@ -39,7 +39,7 @@ ledger_head: Final = Table(
     Column("halted_reason", Text),
     Column("halted_at", _INSTANT),
     CheckConstraint("only", name="one_row"),
-    comment="The last ledger that was followed. Its hash is how a network or a database that went back is noticed.",
+    comment="The last ledger that was followed. Its hash shows a network or database that went back.",
 )
 
 settlements: Final = Table(
@@ -57,6 +57,7 @@ settlements: Final = Table(
     Column("source", Text, nullable=False),
     Column("destination", Text, nullable=False),
     Column("tries", Integer, nullable=False, server_default="1"),
+    Column("builds", Integer, nullable=False, server_default="0"),
     Column("control", Text, nullable=False, server_default="none"),
     Column("needs_person", Text),
     Column("tx_hash", Text),
@@ -106,8 +107,10 @@ lanes: Final = Table(
     Column("address", Text, primary_key=True),
     Column("number", Integer, nullable=False, unique=True),
     Column("sequence", BigInteger, nullable=False),
+    Column("settlement_id", Text, ForeignKey("settlements.id")),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
-    comment="Sequence numbers to pin. `sequence` is the last one that is known to be consumed.",
+    Index("ix_lanes_free", "number", postgresql_where=text("settlement_id IS NULL")),
+    comment="Sequence numbers to pin. `sequence` is the last one known to be consumed, `settlement_id` the owner.",
 )
 
 pins: Final = Table(
