@@ -49,11 +49,11 @@ def set_up_logging(settings: Settings, *, process: str) -> None:
         structlog.stdlib.ExtraAdder(),
     ]
     if settings.log_json:
-        renderers: list[Any] = [
-            structlog.processors.dict_tracebacks,
-            redact_event,
-            structlog.processors.JSONRenderer(),
-        ]
+        # Local variables stay out of the log: they are where secrets live.
+        tracebacks = structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        )
+        renderers: list[Any] = [tracebacks, redact_event, structlog.processors.JSONRenderer()]
     else:
         renderers = [
             redact_event_but_exceptions,
@@ -112,7 +112,7 @@ def temporal_runtime(settings: Settings) -> Runtime:
             url=endpoint,
             metric_periodicity=timedelta(seconds=10),
             durations_as_seconds=True,
-            http=":4318" in endpoint,
+            http=":4318" in endpoint,  # OTLP's own port for HTTP; that of gRPC is 4317
         )
     else:
         metrics = PrometheusConfig(
