@@ -1,1 +1,1 @@
-"""Everything that is outside Holdfast, on this machine: it speaks the outside's protocols and imports none of the product."""
+"""Everything that is outside Holdfast, on this machine: it speaks their protocols and imports nothing of ours."""
