@@ -189,6 +189,10 @@ class Rpc:
         """Whether the node says that it is."""
         return (await self.call("getHealth")).get("status") == "healthy"
 
+    async def newest(self) -> int:
+        """The newest closed ledger's number: the cheapest question there is."""
+        return int((await self.call("getHealth"))["latestLedger"])
+
     async def latest_ledger(self) -> LedgerHead:
         """The newest closed ledger."""
         answer = await self.call("getLatestLedger")

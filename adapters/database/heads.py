@@ -1,0 +1,74 @@
+"""The followed ledger: how far the record has read, and whether the ledger or the record went back in time."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.database.engine import Database
+from adapters.database.settlements_tables import ledger_head
+from adapters.stellar.rpc import LedgerHead
+
+
+class HeadBook:
+    """Keeps the one row of `ledger_head`."""
+
+    def __init__(self, database: Database, *, network_passphrase: str) -> None:
+        self._database = database
+        self._network_passphrase = network_passphrase
+
+    async def read(self) -> tuple[int, str, str] | None:
+        """Sequence, hash and network passphrase of the last followed ledger; None before the first."""
+        async with self._database.begin() as connection:
+            row = (await connection.execute(select(ledger_head))).one_or_none()
+        return None if row is None else (row.sequence, row.hash, row.network_passphrase)
+
+    async def begin(self, head: LedgerHead) -> None:
+        """Begin, or begin again after a reconcile, at this ledger."""
+        columns = {
+            "network_passphrase": self._network_passphrase,
+            "sequence": head.sequence,
+            "hash": head.hash,
+            "closed_at": head.closed_at,
+            "halted_reason": None,
+            "halted_at": None,
+        }
+        async with self._database.begin() as connection:
+            await connection.execute(
+                upsert(ledger_head).values(**columns).on_conflict_do_update(index_elements=["only"], set_=columns)
+            )
+
+    async def advance(self, head: LedgerHead, *, at_least: int) -> bool:
+        """Go on to `head`; False where the record is behind `at_least`, which it was at before: it was restored."""
+        async with self._database.begin() as connection:
+            sequence: int = (
+                await connection.execute(select(ledger_head.c.sequence).with_for_update())
+            ).scalar_one()
+            if sequence < at_least:
+                return False
+            if sequence < head.sequence:
+                await connection.execute(
+                    update(ledger_head).values(sequence=head.sequence, hash=head.hash, closed_at=head.closed_at)
+                )
+            return True
+
+    async def halt(self, reason: str) -> None:
+        """Stop all sending until `holdfast reconcile`. The first reason stands."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(ledger_head)
+                .where(ledger_head.c.halted_reason.is_(None))
+                .values(halted_reason=reason, halted_at=func.now())
+            )
+
+    async def halted(self) -> str | None:
+        """Why all sending is stopped, if it is."""
+        async with self._database.begin() as connection:
+            return await halted_reason(connection)
+
+
+async def halted_reason(connection: AsyncConnection) -> str | None:
+    """Why all sending is stopped, if it is."""
+    reason: str | None = (await connection.execute(select(ledger_head.c.halted_reason))).scalar_one_or_none()
+    return reason

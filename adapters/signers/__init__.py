@@ -1,0 +1,1 @@
+"""Who signs for a payer. Every signer satisfies `activities.settlement_parts.PayerSigner`."""

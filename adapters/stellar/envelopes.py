@@ -1,0 +1,106 @@
+"""Envelopes: the inner one on a lane's pin, the lane's signature last, and the fee bump around it. No I/O."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from stellar_sdk import (
+    Account,
+    FeeBumpTransaction,
+    FeeBumpTransactionEnvelope,
+    Keypair,
+    TransactionBuilder,
+    TransactionEnvelope,
+    xdr,
+)
+from stellar_sdk.decorated_signature import DecoratedSignature
+
+from activities.settlement_parts import Envelope, Send, Simulation
+from adapters.stellar.calls import authorization, to_scval
+from adapters.stellar.lanes import LaneKeys
+from domain.fees import INCLUSION_MIN
+from domain.settlement import Intent
+
+
+class Envelopes:
+    """Builds and signs for one network. The payer's key is never here; the lanes' and the fee account's are."""
+
+    def __init__(self, *, network_passphrase: str, lanes: LaneKeys, fee_account: Keypair) -> None:
+        self.network_passphrase: Final = network_passphrase
+        self._lanes = lanes
+        self._fee_account = fee_account
+
+    def unsigned(
+        self, intent: Intent, source: str, sequence: int, max_time: int, simulation: Simulation | None
+    ) -> TransactionEnvelope:
+        """The contract call from `source` at `sequence`, by the payer as the operation's source."""
+        builder = TransactionBuilder(
+            Account(source, sequence - 1), self.network_passphrase, base_fee=INCLUSION_MIN
+        )
+        builder.add_time_bounds(0, max_time)
+        builder.append_invoke_contract_function_op(
+            contract_id=intent.invocation.contract,
+            function_name=intent.invocation.function,
+            parameters=[to_scval(argument) for argument in intent.invocation.arguments],
+            auth=[authorization(intent)] if simulation is not None else [],
+            source=intent.payer,
+        )
+        if simulation is not None:
+            data = xdr.SorobanTransactionData.from_xdr(simulation.transaction_data)
+            data.resource_fee = xdr.Int64(simulation.resource_fee)
+            builder.set_soroban_data(data)
+        envelope = builder.build()
+        if simulation is not None:
+            envelope.transaction.fee = INCLUSION_MIN + simulation.resource_fee
+        return envelope
+
+    def build(
+        self, intent: Intent, simulation: Simulation, lane: str, sequence: int, max_time: datetime
+    ) -> Envelope:
+        """See `activities.settlement_parts.Ledger`."""
+        envelope = self.unsigned(intent, lane, sequence, int(max_time.timestamp()), simulation)
+        return Envelope(envelope.to_xdr(), envelope.hash_hex())
+
+    def build_burn(self, lane: str, sequence: int, max_time: datetime) -> Envelope:
+        """See `activities.settlement_parts.Ledger`: a bump to a number that is consumed anyway changes nothing."""
+        builder = TransactionBuilder(Account(lane, sequence - 1), self.network_passphrase, base_fee=INCLUSION_MIN)
+        builder.add_time_bounds(0, int(max_time.timestamp()))
+        builder.append_bump_sequence_op(bump_to=sequence)
+        envelope = builder.build()
+        return Envelope(envelope.to_xdr(), envelope.hash_hex())
+
+    def sign_last(self, envelope: str, lane: str, signature: bytes | None, signer: str) -> str:
+        """See `activities.settlement_parts.Ledger`."""
+        signed = TransactionEnvelope.from_xdr(envelope, self.network_passphrase)
+        if signature is not None:
+            payer = Keypair.from_public_key(signer)
+            payer.verify(signed.hash(), signature)
+            signed.signatures.append(DecoratedSignature(payer.signature_hint(), signature))
+        signed.sign(self._lanes.keypair(lane))
+        return signed.to_xdr()
+
+    def bump(self, signed_envelope: str, inclusion_fee: int) -> Send:
+        """See `activities.settlement_parts.Ledger`."""
+        inner = TransactionEnvelope.from_xdr(signed_envelope, self.network_passphrase)
+        data = inner.transaction.soroban_data
+        resource_fee = 0 if data is None else data.resource_fee.int64
+        outer = FeeBumpTransactionEnvelope(
+            FeeBumpTransaction(self._fee_account, inclusion_fee + resource_fee, inner), self.network_passphrase
+        )
+        outer.sign(self._fee_account)
+        return Send(outer.hash_hex(), outer.to_xdr(), inclusion_fee)
+
+
+def with_headroom(transaction_data: str) -> str:
+    """Simulated resources with room for what other transactions change before ours is applied.
+
+    A tenth more instructions and bytes: the simulation's own margin is 4 % (soroban-simulation
+    `default_adjustment`), and a balance or allowance that another transaction creates meanwhile costs more.
+    """
+    data = xdr.SorobanTransactionData.from_xdr(transaction_data)
+    resources = data.resources
+    resources.instructions = xdr.Uint32(resources.instructions.uint32 * 11 // 10)
+    resources.disk_read_bytes = xdr.Uint32(resources.disk_read_bytes.uint32 * 11 // 10)
+    resources.write_bytes = xdr.Uint32(resources.write_bytes.uint32 * 11 // 10)
+    return data.to_xdr()

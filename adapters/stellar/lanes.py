@@ -1,0 +1,174 @@
+"""Lanes: accounts that are a sequence number and nothing else, derived by SEP-5 from one secret.
+
+A lane's secret moves no money: the payer's signature is on the operation, the fee account pays. Reserves are
+sponsored by the funder, and `home_domain` carries the deployment's id, so that two deployments on one secret stop
+instead of consuming each other's numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from stellar_sdk import Keypair, xdr
+from stellar_sdk.sep.mnemonic import StellarMnemonic
+
+from adapters.database.engine import Database
+from adapters.database.settlements_tables import lanes as lanes_table
+from adapters.stellar.accounts import SponsoredAccounts
+from adapters.stellar.rpc import Rpc
+from domain.errors import Refused, Unavailable
+
+_PER_DERIVATION: Final = b"holdfast lanes "
+
+
+def account_key(address: str) -> xdr.LedgerKey:
+    """The ledger key of an account's entry."""
+    return xdr.LedgerKey(
+        type=xdr.LedgerEntryType.ACCOUNT,
+        account=xdr.LedgerKeyAccount(Keypair.from_public_key(address).xdr_account_id()),
+    )
+
+
+def derived_mnemonic(secret: str) -> str:
+    """A lanes mnemonic from another secret, for deployments that name none: 256 bits by sha256 with a prefix."""
+    entropy = hashlib.sha256(_PER_DERIVATION + secret.encode()).digest()
+    return StellarMnemonic("english").to_mnemonic(entropy)
+
+
+class LaneKeys:
+    """The lanes' key pairs: SEP-5 `m/44'/148'/n'`."""
+
+    def __init__(self, mnemonic: str, *, lanes_max: int) -> None:
+        self._mnemonic = mnemonic
+        self._lanes_max = lanes_max
+        self._derived: list[Keypair] = []
+        self._by_address: dict[str, Keypair] = {}
+
+    def first(self, count: int) -> list[Keypair]:
+        """The key pairs of lanes 0 to `count` - 1."""
+        while len(self._derived) < count:
+            keypair = Keypair.from_mnemonic_phrase(self._mnemonic, index=len(self._derived))
+            self._derived.append(keypair)
+            self._by_address[keypair.public_key] = keypair
+        return self._derived[:count]
+
+    def keypair(self, address: str) -> Keypair:
+        """The key pair of a lane, whichever process made it.
+
+        Raises:
+            Refused: no lane of our secret has this address.
+        """
+        while address not in self._by_address:
+            if len(self._derived) >= self._lanes_max:
+                raise Refused(f"{address} is no lane of LANES_MNEMONIC: was it changed with lanes in use?")
+            self.first(len(self._derived) + 1)
+        return self._by_address[address]
+
+
+class Lanes:
+    """Creates lanes on demand and keeps their rows."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        rpc: Rpc,
+        keys: LaneKeys,
+        accounts: SponsoredAccounts,
+        deployment: str,
+        lanes_max: int,
+    ) -> None:
+        self._database = database
+        self._rpc = rpc
+        self._keys = keys
+        self._accounts = accounts
+        self._deployment = deployment
+        self._lanes_max = lanes_max
+
+    async def ensure(self, count: int) -> int:
+        """Have `count` lanes (at most `lanes_max`) on the ledger and in the table; gives how many there are.
+
+        Raises:
+            Refused: a lane's account carries another deployment's id.
+            Unavailable: the ledger does not answer.
+        """
+        count = min(count, self._lanes_max)
+        keypairs = self._keys.first(count)
+        async with self._database.begin() as connection:
+            known: set[str] = set((await connection.execute(select(lanes_table.c.address))).scalars())
+        missing = [keypair for keypair in keypairs if keypair.public_key not in known]
+        if missing:
+            await self._accounts.create(missing, home_domain=self._deployment)
+            await self._register(keypairs, missing)
+        return max(len(known), count)
+
+    async def _register(self, keypairs: list[Keypair], missing: list[Keypair]) -> None:
+        numbers = {keypair.public_key: number for number, keypair in enumerate(keypairs)}
+        for start in range(0, len(missing), 100):
+            part = missing[start : start + 100]
+            found = await self._rpc.ledger_entries([account_key(keypair.public_key) for keypair in part])
+            rows = []
+            for keypair in part:
+                entry = found.by_key.get(account_key(keypair.public_key).to_xdr())
+                if entry is None or entry.data.account is None:
+                    raise Unavailable(
+                        f"lane {keypair.public_key} is not on the ledger yet", code="ledger_unavailable"
+                    )
+                domain = entry.data.account.home_domain.string32.decode()
+                if domain != self._deployment:
+                    raise Refused(
+                        f"lane {keypair.public_key} belongs to deployment {domain!r}, not {self._deployment!r}: "
+                        "two deployments must not share LANES_MNEMONIC",
+                    )
+                rows.append(
+                    {
+                        "address": keypair.public_key,
+                        "number": numbers[keypair.public_key],
+                        "sequence": entry.data.account.seq_num.sequence_number.int64,
+                    }
+                )
+            async with self._database.begin() as connection:
+                await connection.execute(upsert(lanes_table).values(rows).on_conflict_do_nothing())
+
+    async def grow(self) -> bool:
+        """Make more lanes when none is free and the limit admits it: half as many again. True where it did."""
+        async with self._database.begin() as connection:
+            total, free = (
+                await connection.execute(
+                    select(func.count(), func.count().filter(lanes_table.c.settlement_id.is_(None))).select_from(
+                        lanes_table
+                    )
+                )
+            ).one()
+        if free or total >= self._lanes_max:
+            return False
+        await self.ensure(max(total + 1, total * 3 // 2))
+        return True
+
+    async def ahead(self) -> str | None:
+        """Whether a lane's number on the ledger is beyond what the record can explain: then time went back.
+
+        A lane may be ahead by one where its next number is pinned. Gives a sentence, or None.
+        """
+        async with self._database.begin() as connection:
+            rows = (await connection.execute(select(lanes_table))).all()
+        for start in range(0, len(rows), 200):
+            part = rows[start : start + 200]
+            found = await self._rpc.ledger_entries([account_key(row.address) for row in part])
+            for row in part:
+                entry = found.by_key.get(account_key(row.address).to_xdr())
+                if entry is None or entry.data.account is None:
+                    return (
+                        f"lane {row.address} is not on the ledger: the network was reset, or it is another network"
+                    )
+                sequence = entry.data.account.seq_num.sequence_number.int64
+                explained = row.sequence + (1 if row.settlement_id is not None else 0)
+                if not row.sequence <= sequence <= explained:
+                    return (
+                        f"lane {row.address} stands at {sequence} on the ledger, and the record explains at most "
+                        f"{explained}: the database is older than the ledger"
+                    )
+        return None

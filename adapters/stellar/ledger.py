@@ -1,0 +1,218 @@
+"""Stellar, as a settlement needs it: satisfies `activities.settlement_parts.Ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from stellar_sdk import Address, scval, xdr
+
+from activities.settlement_parts import Proof, Send, Settlement, Simulation
+from adapters.stellar.calls import authorization, map_fields, marker_key
+from adapters.stellar.contract_errors import explain
+from adapters.stellar.envelopes import Envelopes, with_headroom
+from adapters.stellar.lanes import account_key
+from adapters.stellar.rpc import Landed, Rpc, Simulated, result_code
+from domain.errors import HoldfastError, Refused, Unavailable
+from domain.settlement import Intent, MarkerState, Witness
+
+_RESOURCE_FEE_PERCENT: Final = 125
+"""Of the simulated resource fee: what is not used is refunded (CAP-46-07), too little fails the transaction."""
+
+Figures = Callable[[Intent, HoldfastError], Awaitable[HoldfastError]]
+"""Adds the figures to a refusal: what is needed and what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What the contract keeps of an id."""
+
+    state: MarkerState
+    ledger: int | None
+
+
+class Heads(Protocol):
+    """What the follower knows of closed ledgers."""
+
+    @property
+    def sequence(self) -> int:
+        """The newest ledger that was seen."""
+
+    async def closed_at_of(self, sequence: int) -> datetime:
+        """When a ledger closed."""
+
+    async def inclusion_fee_p90(self) -> int:
+        """What nine of ten recent Soroban transactions paid for inclusion, stroops an operation."""
+
+
+class StellarLedger:
+    """One network through one RPC address."""
+
+    def __init__(self, *, rpc: Rpc, envelopes: Envelopes, heads: Heads, figures: Figures) -> None:
+        """`heads` is the follower, which knows the newest ledger and each ledger's close time."""
+        self._rpc = rpc
+        self._envelopes = envelopes
+        self._heads = heads
+        self._figures = figures
+        self.build = envelopes.build
+        self.build_burn = envelopes.build_burn
+        self.sign_last = envelopes.sign_last
+        self.bump = envelopes.bump
+
+    async def simulate(self, intent: Intent) -> Simulation:
+        """See `activities.settlement_parts.Ledger`."""
+        # Any existing account serves as the source of a simulation; sequence numbers are not looked at.
+        envelope = self._envelopes.unsigned(intent, intent.payer, 1, 0, None)
+        simulated = await self._rpc.simulate(envelope.to_xdr())
+        if simulated.error is not None:
+            raise await self._figures(intent, explain(simulated.error))
+        _check_authorizations(intent, simulated)
+        replayed = _check_result(intent, simulated)
+        return Simulation(
+            ledger=simulated.ledger,
+            transaction_data=with_headroom(simulated.transaction_data),
+            resource_fee=simulated.resource_fee * _RESOURCE_FEE_PERCENT // 100,
+            replayed=replayed,
+        )
+
+    async def send(self, send: Send) -> str:
+        """See `activities.settlement_parts.Ledger`."""
+        sent = await self._rpc.send(send.envelope)
+        return f"{sent.status} {sent.error_code}" if sent.error_code else sent.status
+
+    async def witness(self, settlement: Settlement) -> Witness:
+        """See `activities.settlement_parts.Ledger`."""
+        if settlement.pin is None:
+            raise AssertionError(f"{settlement.id} has no pin")
+        seen = self._heads.sequence
+        lane = account_key(settlement.pin.lane)
+        marker = marker_key(settlement.intent.invocation.contract, settlement.intent.marker_id)
+        found = await self._rpc.ledger_entries([lane, marker])
+        if found.ledger < seen:
+            # Another node behind the same address: its truth is older than what we have seen.
+            raise Unavailable(
+                f"the node is at ledger {found.ledger}, and ledger {seen} was seen", code="ledger_unavailable"
+            )
+        entry = found.by_key.get(lane.to_xdr())
+        account = entry.data.account if entry else None
+        kept = found.by_key.get(marker.to_xdr())
+        return Witness(
+            ledger=found.ledger,
+            closed_at=await self._heads.closed_at_of(found.ledger),
+            lane_sequence=account.seq_num.sequence_number.int64 if account else None,
+            marker=_marker(kept.data).state if kept else MarkerState.ABSENT,
+        )
+
+    async def find(self, hashes: tuple[str, ...]) -> Proof | None:
+        """See `activities.settlement_parts.Ledger`."""
+        for transaction_hash in hashes:
+            landed = await self._rpc.transaction(transaction_hash)
+            if landed is not None:
+                return proof_of(landed)
+        return None
+
+    async def find_marker(self, intent: Intent) -> Proof | None:
+        """See `activities.settlement_parts.Ledger`."""
+        key = marker_key(intent.invocation.contract, intent.marker_id)
+        entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
+        written = _marker(entry.data).ledger if entry else None
+        if written is None:
+            return None
+        wanted = bytes.fromhex(intent.marker_id)
+        cursor: str | None = None
+        while True:
+            try:
+                page = await self._rpc.transactions(written, cursor=cursor)
+            except Refused:
+                return None  # beyond the node's retention: the marker itself is proof enough
+            for landed in page.transactions:
+                if landed.ledger > written:
+                    return None
+                if landed.successful and wanted in _invoked_bytes(landed.envelope):
+                    return proof_of(landed)
+            if not page.transactions or not page.cursor:
+                return None
+            cursor = page.cursor
+
+    async def inclusion_fee_p90(self) -> int:
+        """See `activities.settlement_parts.Ledger`; read once a ledger."""
+        return await self._heads.inclusion_fee_p90()
+
+
+def _check_authorizations(intent: Intent, simulated: Simulated) -> None:
+    expected = authorization(intent).to_xdr()
+    if simulated.authorizations != (expected,):
+        raise Refused(
+            f"the simulation asks for {len(simulated.authorizations)} authorizations that are not exactly ours: "
+            "nothing is signed",
+            code="unexpected_authorization",
+        )
+
+
+def _check_result(intent: Intent, simulated: Simulated) -> bool:
+    """Hold the contract's decision against the intent; gives whether it is a replay.
+
+    Raises:
+        Refused: `decision_differs`.
+    """
+    fields = map_fields(xdr.SCVal.from_xdr(simulated.result)) if simulated.result else {}
+    for name, ours in (("amount", intent.amount_units), ("from", intent.source), ("to", intent.destination)):
+        if name not in fields:
+            continue
+        native = scval.to_native(fields[name])
+        theirs = native.address if isinstance(native, Address) else native
+        if theirs != ours:
+            raise Refused(
+                f"the contract decides {name} {theirs!s}, the SLA table {ours}",
+                code="decision_differs",
+                **{f"contract_{name}": str(theirs), name: str(ours)},
+            )
+    replayed = fields.get("replayed")
+    return replayed is not None and bool(scval.from_bool(replayed))
+
+
+def _marker(data: xdr.LedgerEntryData) -> Marker:
+    if data.contract_data is None:
+        raise AssertionError("a marker's key gave another kind of entry")
+    fields = map_fields(data.contract_data.val)
+    if scval.from_bool(fields["voided"]):
+        return Marker(MarkerState.VOID, None)
+    return Marker(MarkerState.PAID, scval.from_uint32(fields["ledger"]))
+
+
+def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
+    """What the ledger recorded, as a proof."""
+    result = xdr.TransactionResult.from_xdr(landed.result)
+    if burn is None:
+        burn = not _is_soroban(landed.envelope)
+    return Proof(
+        tx_hash=landed.hash,
+        successful=landed.successful,
+        burn=burn,
+        ledger=landed.ledger,
+        closed_at=landed.created_at,
+        fee_charged=result.fee_charged.int64,
+        result=result_code(landed.result),
+    )
+
+
+def _inner(envelope: str) -> xdr.Transaction | None:
+    parsed = xdr.TransactionEnvelope.from_xdr(envelope)
+    if parsed.fee_bump is not None and parsed.fee_bump.tx.inner_tx.v1 is not None:
+        return parsed.fee_bump.tx.inner_tx.v1.tx
+    return parsed.v1.tx if parsed.v1 is not None else None
+
+
+def _is_soroban(envelope: str) -> bool:
+    inner = _inner(envelope)
+    return inner is not None and inner.operations[0].body.invoke_host_function_op is not None
+
+
+def _invoked_bytes(envelope: str) -> set[bytes]:
+    """The byte-string arguments of the contract call in an envelope."""
+    inner = _inner(envelope)
+    operation = inner.operations[0].body.invoke_host_function_op if inner and inner.operations else None
+    call = operation.host_function.invoke_contract if operation else None
+    return {bytes(value.bytes.sc_bytes) for value in call.args if value.bytes is not None} if call else set()
