@@ -1,0 +1,46 @@
+use soroban_sdk::{contracttype, BytesN, Map, Symbol, Val};
+
+/// The ledger key of a marker: persistent contract data under the `ScVal`
+/// `Vec[Symbol("Marker"), Bytes(id)]`.
+///
+/// Programs outside of the ledger compute this key by themselves. Its shape
+/// must never change.
+#[contracttype]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum MarkerKey {
+    Marker(BytesN<32>),
+}
+
+/// What the ledger remembers of an id.
+#[contracttype]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Marker {
+    /// SHA-256 of the arguments (see [`crate::arguments_hash`]); none if voided.
+    pub args_hash: Option<BytesN<32>>,
+    /// The sequence number of the ledger that settled or voided the id.
+    pub ledger: u32,
+    /// What the contract answered, as a struct of its own (on the ledger a
+    /// `ScMap` with the names of its fields): a payment, or for example a bitmap
+    /// with one bit for each recipient. None if voided.
+    pub outcome: Option<Map<Symbol, Val>>,
+    /// The id is dead: it has not paid and never will.
+    pub voided: bool,
+}
+
+/// The answer to [`crate::claim`].
+#[derive(Debug, Eq, PartialEq)]
+pub enum Claim {
+    /// Never seen: the call may go on.
+    Fresh(Fresh),
+    /// Settled before, with the same arguments: answer this, and move nothing.
+    Replay(Marker),
+}
+
+/// The right to settle one id. Only [`crate::claim`] hands it out, and settling
+/// uses it up.
+#[derive(Debug, Eq, PartialEq)]
+#[must_use = "an id that is not settled can pay again"]
+pub struct Fresh {
+    pub(crate) id: BytesN<32>,
+    pub(crate) args_hash: BytesN<32>,
+}

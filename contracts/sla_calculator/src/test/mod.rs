@@ -1,0 +1,14 @@
+//! Tests of behaviour run twice: against this source, and against the built and
+//! committed wasm (`each_code`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::arithmetic_side_effects
+)]
+
+mod administration;
+mod authority;
+mod payments;
+mod reports;
+mod sla_table;
+mod world;
