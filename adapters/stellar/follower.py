@@ -1,6 +1,6 @@
 """The follower: reads each closed ledger once, and records every outcome of ours that it holds.
 
-Contiguous by the previous ledger's hash. It records outcomes whoever sent them, wakes those who wait in this process,
+Contiguous by the previous ledger's hash. It records outcomes whoever sent them, wakes who waits in this process,
 and sends again what a dead worker left in flight: money moves before Temporal notices.
 """
 
@@ -168,7 +168,7 @@ class Follower:
             await asyncio.sleep(_LAG_PAUSE_SECONDS)
             latest = await self._rpc.latest_ledger()
         else:
-            return f"the ledger stands at {latest.sequence}, the record has followed {sequence}: the network was reset"
+            return f"the ledger stands at {latest.sequence}, the record at {sequence}: the network was reset"
         try:
             heads, _ = await self._rpc.ledgers(sequence, limit=1)
         except Refused:
