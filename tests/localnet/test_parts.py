@@ -1,0 +1,74 @@
+"""The parts start, are ready when they say so, and leave nothing behind."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from temporalio import workflow
+from temporalio.testing import TimeSkipper, WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from adapters.database.engine import Database
+from localnet.parts import PartError, free_port, postgres
+from localnet.parts import temporal as temporal_part
+from localnet.process import RunningPart
+
+
+@workflow.defn(sandboxed=False)
+class LongSleep:
+    """Sleeps for thirty days."""
+
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.sleep(timedelta(days=30))
+        return "awake"
+
+
+async def test_each_test_has_a_database_of_its_own(database: Database) -> None:
+    from sqlalchemy import text
+
+    async with database.begin() as connection:
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+    assert name.startswith("test_")
+
+
+async def test_thirty_days_pass_at_once_where_time_is_skipped(time_skipping: TimeSkipper) -> None:
+    client = time_skipping.client
+    async with Worker(
+        client, task_queue="sleepers", workflows=[LongSleep], workflow_runner=UnsandboxedWorkflowRunner()
+    ):
+        assert await client.execute_workflow(LongSleep.run, id="OUT001", task_queue="sleepers") == "awake"
+
+
+@pytest.mark.parametrize("_again", [1, 2])
+async def test_a_business_id_is_free_in_every_test(temporal: WorkflowEnvironment, _again: int) -> None:
+    await temporal.client.start_workflow(LongSleep.run, id="OUT001", task_queue="nobody")
+
+
+def test_postgres_keeps_what_was_committed_before_a_kill(tmp_path: Path, parts_directory: Path) -> None:
+    part = postgres(parts_directory / f"kill-{tmp_path.name}", free_port())
+    running = RunningPart(part, tmp_path / "log").start()
+    children = psutil.Process(running.pid).children(recursive=True)
+    with psycopg.connect(running.url) as connection:
+        connection.execute("CREATE TABLE kept (x int)")
+    running.kill()
+    psutil.wait_procs(children, timeout=10)
+    with RunningPart(part, tmp_path / "log"), psycopg.connect(part.url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, temporal_address: str) -> None:
+    port = int(temporal_address.rpartition(":")[2])
+    with pytest.raises(PartError, match=f"port {port}, and it is taken; set TEMPORAL_ADDRESS"):
+        RunningPart(temporal_part(port), tmp_path / "log").start()
+
+
+def test_stopping_leaves_no_process(tmp_path: Path) -> None:
+    running = RunningPart(temporal_part(free_port()), tmp_path / "log").start()
+    pid = running.pid
+    running.stop()
+    assert not psutil.pid_exists(pid)
