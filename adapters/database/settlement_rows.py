@@ -18,12 +18,14 @@ from adapters.database.settlements_tables import (
     pins,
     reservations,
     sends,
+    settlement_history,
     settlements,
     spending,
 )
 from adapters.database.switches import frozen
 from domain.errors import NotFound, Refused, Unavailable
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
+from domain.why import SettlementFacts
 
 _S = SettlementStatus
 
@@ -156,6 +158,47 @@ async def as_settlement(connection: AsyncConnection, row: Row[Any]) -> Settlemen
         send=send,
         outcome=as_outcome(row),
         stopped=None if status.final else await why_stopped(connection),
+    )
+
+
+async def read_facts(connection: AsyncConnection, settlement_id: str) -> SettlementFacts:
+    """What the record holds of a settlement, for `why`.
+
+    Raises:
+        NotFound: no such settlement.
+    """
+    row = (await connection.execute(select(settlements).where(settlements.c.id == settlement_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no settlement {settlement_id}")
+    view = await as_settlement(connection, row)
+    since: datetime = (
+        await connection.execute(
+            select(func.max(settlement_history.c.at)).where(settlement_history.c.settlement_id == settlement_id)
+        )
+    ).scalar_one()
+    answer = None
+    if view.send is not None:
+        asked = select(sends.c.answer).where(sends.c.outer_hash == view.send.outer_hash)
+        answer = (await connection.execute(asked)).scalar_one_or_none()
+    return SettlementFacts(
+        settlement_id=row.id,
+        status=view.status,
+        control=view.control,
+        since=since,
+        builds=row.builds,
+        tries=row.tries,
+        lane=view.pin.lane if view.pin else None,
+        sequence=view.pin.sequence if view.pin else None,
+        max_time=view.attempt.max_time if view.attempt else None,
+        bid_stroops=view.send.inclusion_fee if view.send else None,
+        last_answer=answer,
+        stopped=view.stopped,
+        needs_person=row.needs_person,
+        owner_alive=row.lease_until is not None and row.lease_until > datetime.now(UTC),
+        tx_hash=row.tx_hash,
+        ledger=row.ledger,
+        reason_code=row.reason_code,
+        reason=row.reason,
     )
 
 

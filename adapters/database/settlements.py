@@ -28,6 +28,7 @@ from adapters.database.settlement_rows import (
     intent_columns,
     locked,
     move,
+    read_facts,
     record,
     reread,
     reserve,
@@ -39,6 +40,7 @@ from adapters.database.settlement_rows import (
 from adapters.database.settlements_tables import attempts, pins, sends, settlements
 from domain.errors import Conflict, HoldfastError, NotFound, Refused, Unavailable
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, check_transition
+from domain.why import Why, why
 
 _S = SettlementStatus
 _LEASE: Final = timedelta(seconds=20)
@@ -132,6 +134,15 @@ class SettlementBook:
         if row is None:
             raise NotFound(f"there is no settlement {settlement_id}")
         return as_outcome(row)
+
+    async def why(self, settlement_id: str) -> Why:
+        """What a settlement waits for, since when, and what is safe; answers with every worker down.
+
+        Raises:
+            NotFound: no such settlement.
+        """
+        async with self._database.begin() as connection:
+            return why(await read_facts(connection, settlement_id))
 
     # What the walk calls.
 

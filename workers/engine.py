@@ -1,0 +1,132 @@
+"""The settlement engine, wired: one RPC, one follower, the lanes, the book and the walk."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from os import getpid
+from typing import Final
+
+from stellar_sdk import Keypair
+
+from activities.settlement import SettlementActivities
+from activities.settlement_parts import PayerSigner
+from adapters.database.engine import Database
+from adapters.database.heads import HeadBook
+from adapters.database.settlements import SettlementBook
+from adapters.signers.hot import HotSigner
+from adapters.stellar.accounts import SponsoredAccounts
+from adapters.stellar.envelopes import Envelopes
+from adapters.stellar.figures import Figures
+from adapters.stellar.follower import Follower
+from adapters.stellar.lanes import LaneKeys, Lanes
+from adapters.stellar.ledger import StellarLedger
+from adapters.stellar.rpc import Rpc
+from domain.errors import Refused
+from domain.fees import FeePolicy
+from domain.policy import Policy
+from settings import Settings
+
+ENVELOPE_VALIDITY: Final = timedelta(seconds=45)
+"""How long an envelope may land: nine ledgers of the public network; a lost one is rebuilt within a minute."""
+_LANES_AT_START: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything that a worker runs for settlements."""
+
+    rpc: Rpc
+    accounts: SponsoredAccounts
+    book: SettlementBook
+    heads: HeadBook
+    lanes: Lanes
+    follower: Follower
+    ledger: StellarLedger
+    activities: SettlementActivities
+
+    async def start(self) -> str | None:
+        """Check the history and have lanes; gives why all sending is halted, or None.
+
+        Raises:
+            Refused: another network or another deployment's lanes.
+            Unavailable: the ledger or the database does not answer.
+        """
+        halted = await self.follower.start()
+        if halted is None:
+            await self.lanes.ensure(_LANES_AT_START)
+        return halted
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The policy that the settings describe."""
+    return Policy(
+        live=settings.payouts_live_execution,
+        amount_max=settings.policy_max_amount,
+        day_max=settings.policy_day_amount,
+        assets=frozenset(settings.allowed_assets),
+        blocked=frozenset(settings.destination_blocklist),
+    )
+
+
+@asynccontextmanager
+async def running_engine(settings: Settings, database: Database) -> AsyncIterator[Engine]:
+    """Wire the engine; its RPC connections are closed on leaving."""
+    rpc = Rpc(str(settings.stellar_soroban_rpc_url))
+    try:
+        yield _wire(settings, database, rpc)
+    finally:
+        await rpc.close()
+
+
+def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
+    passphrase = settings.stellar_network_passphrase
+    owner = f"{socket.gethostname()}:{getpid()}"
+    book = SettlementBook(database, owner=owner)
+    heads = HeadBook(database, network_passphrase=passphrase)
+    fee_account = _fee_account(settings)
+    accounts = SponsoredAccounts(rpc, fee_account, passphrase)
+    keys = LaneKeys(settings.lanes_mnemonic.get_secret_value(), lanes_max=settings.lanes_max)
+    lanes = Lanes(
+        database=database,
+        rpc=rpc,
+        keys=keys,
+        accounts=accounts,
+        deployment=settings.holdfast_deployment,
+        lanes_max=settings.lanes_max,
+    )
+    follower = Follower(rpc=rpc, heads=heads, record=book, lanes=lanes, network_passphrase=passphrase)
+    envelopes = Envelopes(network_passphrase=passphrase, lanes=keys, fee_account=fee_account)
+    ledger = StellarLedger(rpc=rpc, envelopes=envelopes, heads=follower, figures=Figures(rpc, passphrase))
+    activities = SettlementActivities(
+        book=book,
+        ledger=ledger,
+        closes=follower,
+        signers=_signers(settings),
+        policy=policy_of(settings),
+        fees=FeePolicy(max_gas_stroops=settings.payouts_max_gas_stroops),
+        builds_max=settings.payouts_max_attempts,
+        validity=ENVELOPE_VALIDITY,
+    )
+    return Engine(rpc, accounts, book, heads, lanes, follower, ledger, activities)
+
+
+def _fee_account(settings: Settings) -> Keypair:
+    seed = settings.stellar_fee_secret_key or settings.stellar_pool_secret_key
+    if seed is None:
+        raise Refused(
+            "no account pays fees: set STELLAR_FEE_SECRET_KEY, or STELLAR_POOL_SECRET_KEY to have the pool pay"
+        )
+    return Keypair.from_secret(seed.get_secret_value())
+
+
+def _signers(settings: Settings) -> dict[str, PayerSigner]:
+    """The hot signers by account: the pool's, and the payouts' where hot keys are allowed."""
+    seeds = [settings.stellar_pool_secret_key]
+    if settings.payouts_sign_with_hot_key:
+        seeds.append(settings.payout_hot_signer_secret)
+    signers = [HotSigner(seed.get_secret_value()) for seed in seeds if seed is not None]
+    return {signer.public_key: signer for signer in signers}
