@@ -88,7 +88,9 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     book = SettlementBook(database, owner=owner)
     heads = HeadBook(database, network_passphrase=passphrase)
     fee_account = _fee_account(settings)
-    accounts = SponsoredAccounts(rpc, fee_account, passphrase)
+    accounts = SponsoredAccounts(
+        rpc, fee_account, passphrase, one_builder=lambda: database.alone(f"funder {fee_account.public_key}")
+    )
     keys = LaneKeys(settings.lanes_mnemonic.get_secret_value(), lanes_max=settings.lanes_max)
     lanes = Lanes(
         database=database,

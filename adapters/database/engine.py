@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -48,6 +49,29 @@ class Database:
         try:
             async with self.engine.begin() as connection:
                 yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise Unavailable(
+                f"the database does not answer: {type(error.orig).__name__}", code="database_unavailable"
+            ) from error
+
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Hold the lock of this name, over all processes on this database; it ends with the connection.
+
+        The lock is a session's, not a transaction's: what happens under it may take long and touch other systems.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        try:
+            async with self.engine.connect() as connection:
+                autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await autocommit.execute(select(func.pg_advisory_lock(key)))
+                try:
+                    yield
+                finally:
+                    await autocommit.execute(select(func.pg_advisory_unlock(key)))
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(
                 f"the database does not answer: {type(error.orig).__name__}", code="database_unavailable"

@@ -7,6 +7,7 @@ from typing import Final
 
 from stellar_sdk import scval, xdr
 
+from adapters.stellar.entries import contract_address, contract_data_key
 from domain.settlement import Argument, Intent, Invocation
 
 _SCALARS: Final[Mapping[str, Callable[[str], xdr.SCVal]]] = {
@@ -33,7 +34,7 @@ def to_scval(argument: Argument) -> xdr.SCVal:
 def to_invoke_args(call: Invocation) -> xdr.InvokeContractArgs:
     """The call itself, without the calls below it."""
     return xdr.InvokeContractArgs(
-        contract_address=scval.to_address(call.contract).address,  # type: ignore[arg-type]
+        contract_address=contract_address(call.contract),
         function_name=xdr.SCSymbol(call.function.encode()),
         args=[to_scval(argument) for argument in call.arguments],
     )
@@ -61,14 +62,8 @@ def authorization(intent: Intent) -> xdr.SorobanAuthorizationEntry:
 
 def marker_key(contract: str, marker_id: str) -> xdr.LedgerKey:
     """Where a contract keeps the marker of an id: persistent data under `Vec[Symbol("Marker"), Bytes(id)]`."""
-    return xdr.LedgerKey(
-        type=xdr.LedgerEntryType.CONTRACT_DATA,
-        contract_data=xdr.LedgerKeyContractData(
-            contract=scval.to_address(contract).address,  # type: ignore[arg-type]
-            key=scval.to_vec([scval.to_symbol("Marker"), scval.to_bytes(bytes.fromhex(marker_id))]),
-            durability=xdr.ContractDataDurability.PERSISTENT,
-        ),
-    )
+    key = scval.to_vec([scval.to_symbol("Marker"), scval.to_bytes(bytes.fromhex(marker_id))])
+    return contract_data_key(contract, key)
 
 
 def map_fields(value: xdr.SCVal) -> dict[str, xdr.SCVal]:

@@ -12,24 +12,17 @@ from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
-from stellar_sdk import Keypair, xdr
+from stellar_sdk import Keypair
 from stellar_sdk.sep.mnemonic import StellarMnemonic
 
 from adapters.database.engine import Database
 from adapters.database.settlements_tables import lanes as lanes_table
 from adapters.stellar.accounts import SponsoredAccounts
+from adapters.stellar.entries import account_key
 from adapters.stellar.rpc import Rpc
 from domain.errors import Refused, Unavailable
 
 _PER_DERIVATION: Final = b"holdfast lanes "
-
-
-def account_key(address: str) -> xdr.LedgerKey:
-    """The ledger key of an account's entry."""
-    return xdr.LedgerKey(
-        type=xdr.LedgerEntryType.ACCOUNT,
-        account=xdr.LedgerKeyAccount(Keypair.from_public_key(address).xdr_account_id()),
-    )
 
 
 def derived_mnemonic(secret: str) -> str:

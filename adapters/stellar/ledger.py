@@ -12,8 +12,8 @@ from stellar_sdk import Address, scval, xdr
 from activities.settlement_parts import Proof, Send, Settlement, Simulation
 from adapters.stellar.calls import authorization, map_fields, marker_key
 from adapters.stellar.contract_errors import explain
+from adapters.stellar.entries import account_key
 from adapters.stellar.envelopes import Envelopes, with_headroom
-from adapters.stellar.lanes import account_key
 from adapters.stellar.rpc import Landed, Rpc, Simulated, result_code
 from domain.errors import HoldfastError, Refused, Unavailable
 from domain.settlement import Intent, MarkerState, Witness
