@@ -164,6 +164,19 @@ class SettlementBook:
                 raise NotFound(f"there is no settlement {settlement_id}")
             return await as_settlement(connection, row)
 
+    async def read(self, connection: AsyncConnection, settlement_id: str) -> Settlement:
+        """Read a settlement without taking its lease."""
+        return await reread(connection, settlement_id)
+
+    async def unpin(self, connection: AsyncConnection, settlement_id: str) -> None:
+        """The number that an unsigned settlement held was consumed by a transaction that the record lost.
+
+        Its envelope can never land: it is built anew, on another pin.
+        """
+        await connection.execute(
+            update(attempts).where(attempts.c.settlement_id == settlement_id).values(superseded=True)
+        )
+
     async def write_ahead(
         self,
         settlement: Settlement,

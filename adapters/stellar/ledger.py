@@ -102,7 +102,7 @@ class StellarLedger:
             ledger=found.ledger,
             closed_at=await self._heads.closed_at_of(found.ledger),
             lane_sequence=account.seq_num.sequence_number.int64 if account else None,
-            marker=_marker(kept.data).state if kept else MarkerState.ABSENT,
+            marker=marker_of(kept.data).state if kept else MarkerState.ABSENT,
         )
 
     async def find(self, hashes: tuple[str, ...]) -> Proof | None:
@@ -117,7 +117,7 @@ class StellarLedger:
         """See `activities.settlement_parts.Ledger`."""
         key = marker_key(intent.invocation.contract, intent.marker_id)
         entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
-        written = _marker(entry.data).ledger if entry else None
+        written = marker_of(entry.data).ledger if entry else None
         if written is None:
             return None
         wanted = bytes.fromhex(intent.marker_id)
@@ -173,7 +173,8 @@ def _check_result(intent: Intent, simulated: Simulated) -> bool:
     return replayed is not None and bool(scval.from_bool(replayed))
 
 
-def _marker(data: xdr.LedgerEntryData) -> Marker:
+def marker_of(data: xdr.LedgerEntryData) -> Marker:
+    """Read a marker's entry."""
     if data.contract_data is None:
         raise AssertionError("a marker's key gave another kind of entry")
     fields = map_fields(data.contract_data.val)
@@ -198,7 +199,8 @@ def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
     )
 
 
-def _inner(envelope: str) -> xdr.Transaction | None:
+def inner_transaction(envelope: str) -> xdr.Transaction | None:
+    """The transaction in an envelope, or the one inside a fee bump (base64 XDR)."""
     parsed = xdr.TransactionEnvelope.from_xdr(envelope)
     if parsed.fee_bump is not None and parsed.fee_bump.tx.inner_tx.v1 is not None:
         return parsed.fee_bump.tx.inner_tx.v1.tx
@@ -206,13 +208,13 @@ def _inner(envelope: str) -> xdr.Transaction | None:
 
 
 def _is_soroban(envelope: str) -> bool:
-    inner = _inner(envelope)
+    inner = inner_transaction(envelope)
     return inner is not None and inner.operations[0].body.invoke_host_function_op is not None
 
 
 def _invoked_bytes(envelope: str) -> set[bytes]:
     """The byte-string arguments of the contract call in an envelope."""
-    inner = _inner(envelope)
+    inner = inner_transaction(envelope)
     operation = inner.operations[0].body.invoke_host_function_op if inner and inner.operations else None
     call = operation.host_function.invoke_contract if operation else None
     return {bytes(value.bytes.sc_bytes) for value in call.args if value.bytes is not None} if call else set()

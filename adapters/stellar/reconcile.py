@@ -1,0 +1,216 @@
+"""Reconcile: after a restore, rebuild pins and outcomes from the lanes' history and the contracts' markers.
+
+A database that went back forgets payments; the ledger does not. The markers say what was paid, the lanes' own
+transactions say by whom, and nothing is sent before both were read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import select, text, update
+from stellar_sdk import StrKey, xdr
+
+from activities.settlement_parts import Settlement
+from adapters.database.audit import record
+from adapters.database.engine import Database
+from adapters.database.heads import HeadBook
+from adapters.database.settlements import SettlementBook
+from adapters.database.settlements_tables import lanes as lanes_table
+from adapters.database.settlements_tables import pins, sends, settlements
+from adapters.stellar.calls import marker_key
+from adapters.stellar.entries import account_key, account_state
+from adapters.stellar.ledger import inner_transaction, marker_of
+from adapters.stellar.rpc import Landed, LedgerHead, Rpc
+from domain.errors import Refused
+from domain.settlement import MarkerState, SettlementStatus
+
+_KEYS_A_CALL: Final = 200
+_OUTAGE_NUMBER: Final = re.compile(r"OUT(?P<number>[0-9]{1,12})")
+
+
+@dataclass(frozen=True, slots=True)
+class LostPayment:
+    """A transaction of one of our lanes that the record has no envelope of."""
+
+    tx_hash: str
+    ledger: int
+    successful: bool
+    lane: str
+    sequence: int
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What was found and mended."""
+
+    head: LedgerHead
+    lanes_moved: tuple[str, ...]
+    found_paid: tuple[str, ...]
+    lost: tuple[LostPayment, ...]
+
+
+class Reconciler:
+    """Reads the ledger, mends the record, and only then lets sending begin again."""
+
+    def __init__(self, *, database: Database, rpc: Rpc, book: SettlementBook, heads: HeadBook) -> None:
+        self._database = database
+        self._rpc = rpc
+        self._book = book
+        self._heads = heads
+
+    async def run(self, *, by: str) -> Reconciled:
+        """Reconcile the record with the ledger.
+
+        Raises:
+            Refused: the network itself was reset; its payments are gone, so a new deployment is wanted.
+            Unavailable: the ledger or the database does not answer.
+        """
+        latest = await self._rpc.latest_ledger()
+        known = await self._heads.read()
+        since = known[0] + 1 if known else latest.sequence
+        if since > latest.sequence + 1:
+            raise Refused(
+                f"the ledger stands at {latest.sequence}, the record at {since - 1}: the network was reset, its payments "
+                "are gone. Begin anew with `holdfast reset` (local) or another HOLDFAST_DEPLOYMENT"
+            )
+        lost = await self._lost(since, latest.sequence)
+        moved = await self._move_lanes()
+        found = await self._find_paid()
+        await self._skip_used_numbers(lost)
+        async with self._database.begin() as connection:
+            await record(
+                connection,
+                actor=by,
+                action="reconcile",
+                subject=f"ledger:{latest.sequence}",
+                details={
+                    "lanes_moved": list(moved),
+                    "found_paid": list(found),
+                    "lost": [f"{payment.subject} {payment.tx_hash}" for payment in lost],
+                },
+            )
+        await self._heads.begin(latest)
+        return Reconciled(latest, moved, found, lost)
+
+    async def _lost(self, since: int, until: int) -> tuple[LostPayment, ...]:
+        """Transactions of our lanes in ledgers `since` to `until` whose envelopes the record does not have."""
+        async with self._database.begin() as connection:
+            ours: set[str] = set((await connection.execute(select(lanes_table.c.address))).scalars())
+        lost: list[LostPayment] = []
+        cursor: str | None = None
+        while since <= until:
+            page = await self._rpc.transactions(since, cursor=cursor)
+            hashes = [landed.hash for landed in page.transactions]
+            async with self._database.begin() as connection:
+                known: set[str] = set(
+                    (
+                        await connection.execute(select(sends.c.outer_hash).where(sends.c.outer_hash.in_(hashes)))
+                    ).scalars()
+                )
+            lost += [
+                found
+                for landed in page.transactions
+                if landed.hash not in known and (found := _of_lane(landed, ours)) is not None
+            ]
+            if not page.transactions or not page.cursor or page.cursor == cursor:
+                break
+            cursor = page.cursor
+        return tuple(lost)
+
+    async def _move_lanes(self) -> tuple[str, ...]:
+        """Let free lanes go on where the ledger has them, and end pins whose number is consumed."""
+        async with self._database.begin() as connection:
+            rows = (await connection.execute(select(lanes_table))).all()
+        moved: list[str] = []
+        for start in range(0, len(rows), _KEYS_A_CALL):
+            part = rows[start : start + _KEYS_A_CALL]
+            found = await self._rpc.ledger_entries([account_key(row.address) for row in part])
+            for row in part:
+                entry = found.by_key.get(account_key(row.address).to_xdr())
+                if entry is None:
+                    raise Refused(f"lane {row.address} is not on the ledger: the network was reset")
+                sequence = account_state(entry.data).sequence
+                if sequence <= row.sequence:
+                    continue
+                moved.append(row.address)
+                async with self._database.begin() as connection:
+                    held = (
+                        await connection.execute(
+                            select(pins)
+                            .where(pins.c.lane == row.address, pins.c.state == "held")
+                            .with_for_update()
+                        )
+                    ).one_or_none()
+                    if held is not None and held.lane_signed:
+                        continue  # its verdict says what became of it, by the very same reading
+                    await connection.execute(
+                        update(pins)
+                        .where(pins.c.lane == row.address, pins.c.state == "held")
+                        .values(state="returned", consumer="lost with the record")
+                    )
+                    if held is not None:
+                        await self._book.unpin(connection, held.settlement_id)
+                    await connection.execute(
+                        update(lanes_table)
+                        .where(lanes_table.c.address == row.address)
+                        .values(sequence=sequence, settlement_id=None)
+                    )
+        return tuple(moved)
+
+    async def _find_paid(self) -> tuple[str, ...]:
+        """Confirm what the markers say was paid, whatever the record believes."""
+        open_states = [status for status in SettlementStatus if not status.final]
+        async with self._database.begin() as connection:
+            rows = await connection.execute(select(settlements.c.id).where(settlements.c.status.in_(open_states)))
+            waiting = [await self._book.read(connection, row.id) for row in rows.all()]
+        found: list[str] = []
+        for settlement in waiting:
+            if await self._is_paid(settlement):
+                await self._book.record_paid_before(settlement, None)
+                found.append(settlement.id)
+        return tuple(found)
+
+    async def _is_paid(self, settlement: Settlement) -> bool:
+        key = marker_key(settlement.intent.invocation.contract, settlement.intent.marker_id)
+        entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
+        return entry is not None and marker_of(entry.data).state is MarkerState.PAID
+
+    async def _skip_used_numbers(self, lost: tuple[LostPayment, ...]) -> None:
+        """Never give an outage the id of one that was paid and forgotten: its marker would refuse it for good."""
+        numbers = [
+            int(match["number"]) for payment in lost if (match := _OUTAGE_NUMBER.fullmatch(payment.subject))
+        ]
+        if numbers:
+            async with self._database.begin() as connection:
+                await connection.execute(
+                    text(
+                        "SELECT setval('outage_numbers', greatest(:used, (SELECT last_value FROM outage_numbers)))"
+                    ),
+                    {"used": max(numbers)},
+                )
+
+
+def _of_lane(landed: Landed, ours: set[str]) -> LostPayment | None:
+    inner = inner_transaction(landed.envelope)
+    if inner is None or inner.source_account.ed25519 is None:
+        return None
+    lane = StrKey.encode_ed25519_public_key(inner.source_account.ed25519.uint256)
+    if lane not in ours:
+        return None
+    return LostPayment(
+        landed.hash, landed.ledger, landed.successful, lane, inner.seq_num.sequence_number.int64, _subject(inner)
+    )
+
+
+def _subject(inner: xdr.Transaction) -> str:
+    """The first symbol among a call's arguments: the outage's id; else what kind of transaction it is."""
+    operation = inner.operations[0].body.invoke_host_function_op if inner.operations else None
+    call = operation.host_function.invoke_contract if operation else None
+    if call is None:
+        return "no contract call"
+    symbols = [value.sym.sc_symbol.decode() for value in call.args if value.sym is not None]
+    return symbols[0] if symbols else str(call.function_name.sc_symbol.decode())
