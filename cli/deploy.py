@@ -1,0 +1,208 @@
+"""`holdfast deploy`: the SLA contract, and on the local network play money and everybody who has to do with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from stellar_sdk import Asset, Keypair, scval
+
+from adapters.stellar.deployment import Deployment, Holding
+from adapters.stellar.entries import instance_key
+from adapters.stellar.rpc import Rpc
+from cli.local_secrets import LocalSecrets
+from domain.errors import Refused, Unavailable
+from domain.money import Amount
+from settings import Settings
+
+WASM: Final = Path(__file__).parent.parent / "contracts" / "wasm" / "sla_calculator.wasm"
+
+POOL_REWARDS: Final = Amount.of(1_000_000)
+POOL_USDC: Final = Amount.of(10_000)
+OPERATOR_USDC: Final = Amount.of(1_000_000)
+OPERATOR_ALLOWANCE: Final = Amount.of(500_000)
+"""Play money of the local network."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """Contract ids, and the accounts that the local network's play money belongs to (public keys by role)."""
+
+    sla: str
+    usdc: str
+    nociq: str
+    accounts: Mapping[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The ids under the settings' names."""
+        return {"SLA_CONTRACT_ID": self.sla, "USDC_TOKEN_ADDRESS": self.usdc, "NOCIQ_TOKEN_ADDRESS": self.nociq}
+
+
+def salt(deployment: str) -> bytes:
+    """The salt of a deployment's SLA contract: a second run finds the same contract."""
+    return sha256(b"holdfast sla_calculator\0" + deployment.encode()).digest()
+
+
+def committed_wasm() -> bytes:
+    """The SLA contract's code as committed.
+
+    Raises:
+        Refused: `contract_missing`: the file is not there.
+    """
+    try:
+        return WASM.read_bytes()
+    except OSError as error:
+        raise Refused(f"{WASM} is missing; `make contracts` builds it", code="contract_missing") from error
+
+
+async def deploy_locally(settings: Settings, secrets: LocalSecrets, tell: Tell = lambda _: None) -> Deployed:
+    """Have the local network ready for payments. Idempotent; four ledgers at first, one look afterwards.
+
+    Raises:
+        Refused, Unavailable, OutcomeUnknown: of the step that went wrong; running it again goes on from there.
+    """
+    async with Rpc(settings.stellar_soroban_rpc_url) as rpc:
+        return await _LocalDeployment(rpc, settings, secrets, tell).run()
+
+
+class _LocalDeployment:
+    def __init__(self, rpc: Rpc, settings: Settings, secrets: LocalSecrets, tell: Tell) -> None:
+        self._settings = settings
+        self._tell = tell
+        self._deployment = Deployment(rpc, settings.stellar_network_passphrase)
+        self._pool = secrets.keypair("stellar_pool_secret_key")
+        self._fee = secrets.keypair("stellar_fee_secret_key")
+        self._admin = secrets.keypair("sla_admin_secret_key")
+        self._usdc_issuer = secrets.keypair("usdc_issuer_secret_key")
+        self._nociq_issuer = secrets.keypair("nociq_issuer_secret_key")
+        self._operator = secrets.keypair("operator_secret_key")
+        self._noc_team = secrets.keypair("noc_team_secret_key")
+        self._usdc = Asset("USDC", self._usdc_issuer.public_key)
+        self._nociq = Asset("NOCIQ", self._nociq_issuer.public_key)
+
+    async def run(self) -> Deployed:
+        accounts = {
+            "pool": self._pool,
+            "fee": self._fee,
+            "admin": self._admin,
+            "usdc_issuer": self._usdc_issuer,
+            "nociq_issuer": self._nociq_issuer,
+            "operator": self._operator,
+            "noc_team": self._noc_team,
+        }
+        await self._fund(list(accounts.values()))
+        self._tell("tokens and balances")
+        # Each has a source account of its own, so that they land in one ledger.
+        usdc, nociq, code, _ = await asyncio.gather(
+            self._deployment.token(self._usdc, self._usdc_issuer),
+            self._deployment.token(self._nociq, self._nociq_issuer),
+            self._deployment.upload(committed_wasm(), self._admin),
+            self._deployment.hold(
+                self._pool,
+                [
+                    Holding(self._pool, self._usdc, POOL_USDC),
+                    Holding(self._pool, self._nociq, POOL_REWARDS),
+                    Holding(self._operator, self._usdc, OPERATOR_USDC),
+                    Holding(self._noc_team, self._nociq),
+                ],
+                [self._usdc_issuer, self._nociq_issuer],
+            ),
+        )
+        self._tell("the SLA contract")
+        sla = await self._deployment.deploy(
+            code,
+            self._admin,
+            salt(self._settings.holdfast_deployment),
+            [
+                scval.to_address(address)
+                for address in (self._admin.public_key, self._pool.public_key, usdc, nociq)
+            ],
+        )
+        await asyncio.gather(
+            self._deployment.upgrade(sla, code, self._admin),
+            self._deployment.approve(usdc, self._operator, sla, OPERATOR_ALLOWANCE),
+        )
+        public = {role: keypair.public_key for role, keypair in accounts.items()}
+        return Deployed(sla, usdc, nociq, public)
+
+    async def _fund(self, keypairs: list[Keypair]) -> None:
+        there = await asyncio.gather(*(self._deployment.exists(keypair.public_key) for keypair in keypairs))
+        missing = [keypair for keypair, exists in zip(keypairs, there, strict=True) if not exists]
+        url = self._settings.friendbot_url
+        if not missing or url is None:
+            return
+        self._tell("accounts")
+        await asyncio.gather(*(fund(url, keypair.public_key) for keypair in missing))
+
+
+async def fund(friendbot_url: str, address: str) -> None:
+    """Have friendbot create an account with play XLM.
+
+    Raises:
+        Unavailable: friendbot does not answer, or says no.
+    """
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+            session.get(friendbot_url, params={"addr": address}) as response,
+        ):
+            if response.status != 200:
+                text = (await response.text())[:200]
+                raise Unavailable(f"friendbot answered HTTP {response.status}: {text}", code="ledger_unavailable")
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise Unavailable(
+            f"friendbot does not answer ({type(error).__name__})", code="ledger_unavailable"
+        ) from error
+
+
+async def deploy_contract(
+    settings: Settings, *, usdc: Asset | None = None, nociq: Asset | None = None, admin: str | None = None
+) -> Deployed:
+    """Have the SLA contract on any network, deployed by the pool account, which becomes its executor.
+
+    Args:
+        settings: with STELLAR_POOL_SECRET_KEY, and the tokens' contract ids where no asset is given.
+        usdc: deploys this asset's contract where it is missing, instead of USDC_TOKEN_ADDRESS.
+        nociq: the same for NOCIQ_TOKEN_ADDRESS.
+        admin: the contract's administrator; the pool account without.
+
+    Raises:
+        SettingsError: the pool's key or a token is not set.
+        Refused: a token is not on the ledger, or the pool account is not and no friendbot serves the network.
+    """
+    settings.require("stellar_pool_secret_key")
+    if usdc is None:
+        settings.require("usdc_token_address")
+    if nociq is None:
+        settings.require("nociq_token_address")
+    secret = settings.stellar_pool_secret_key
+    if secret is None:
+        raise AssertionError("required above")
+    pool = Keypair.from_secret(secret.get_secret_value())
+    async with Rpc(settings.stellar_soroban_rpc_url) as rpc:
+        deployment = Deployment(rpc, settings.stellar_network_passphrase)
+        if not await deployment.exists(pool.public_key):
+            if settings.friendbot_url is None:
+                raise Refused(f"the pool account {pool.public_key} is not on the ledger", code="account_missing")
+            await fund(settings.friendbot_url, pool.public_key)
+        tokens: list[str] = []
+        for asset, given, name in (
+            (usdc, settings.usdc_token_address, "USDC_TOKEN_ADDRESS"),
+            (nociq, settings.nociq_token_address, "NOCIQ_TOKEN_ADDRESS"),
+        ):
+            token = await deployment.token(asset, pool) if asset is not None else str(given)
+            if await deployment.entry(instance_key(token)) is None:
+                raise Refused(f"{name} {token} is not on the ledger", code="contract_missing")
+            tokens.append(token)
+        code = await deployment.upload(committed_wasm(), pool)
+        arguments = [scval.to_address(address) for address in (admin or pool.public_key, pool.public_key, *tokens)]
+        sla = await deployment.deploy(code, pool, salt(settings.holdfast_deployment), arguments)
+        return Deployed(sla, tokens[0], tokens[1], {"pool": pool.public_key, "admin": admin or pool.public_key})
