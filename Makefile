@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# rustup puts its tools here, and not every shell looks.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
