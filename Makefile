@@ -29,6 +29,9 @@ endif
 ifneq ($(PIP_CERT),)
 export SSL_CERT_FILE ?= $(PIP_CERT)
 endif
+# Trust what the machine trusts, as pip does; the first is what older versions of uv call it.
+export UV_NATIVE_TLS ?= 1
+export UV_SYSTEM_CERTS ?= 1
 # A slow mirror is no reason to fail.
 export UV_HTTP_TIMEOUT ?= 180
 # uv of the machine where there is one that runs, else one of our own.
