@@ -1,8 +1,8 @@
 """All local parts under one supervisord, a child of this process; it is spoken to over a Unix socket.
 
-Nothing is left behind, whoever is killed: supervisord ends with this process, and every part ends with supervisord,
-by the kernel's parent-death signal (Linux). Elsewhere a killed supervisord leaves the parts to the next start, which
-names the port that is taken.
+Nothing is left behind, whoever is killed: supervisord ends with this process, and every part ends with
+supervisord, by the kernel's parent-death signal (Linux). Elsewhere a killed supervisord leaves its parts running,
+and the next start names the port that is taken.
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ def temporal(
         if state is not None:
             state.parent.mkdir(parents=True, exist_ok=True)
 
-    ports = {"TEMPORAL_ADDRESS": port} | ({"TEMPORAL_UI_PORT": ui_port} if ui_port else {})
+    ports = {"TEMPORAL_PORT": port} | ({"TEMPORAL_UI_PORT": ui_port} if ui_port else {})
     return Part("temporal", tuple(command), ports, ready, prepare, url=f"127.0.0.1:{port}")
 
 

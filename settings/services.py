@@ -31,9 +31,13 @@ class ServiceSettings(StellarSettings):
         right="postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
     )
 
+    temporal_port: int = setting(
+        "The port of the local Temporal server, used where TEMPORAL_ADDRESS is not set.", default=7233, **PORT
+    )
     temporal_address: str = setting(
         "Temporal's front end; where it is not set, `holdfast up` starts a server of its own.",
-        default="127.0.0.1:7233",
+        default_from=lambda above: f"127.0.0.1:{above['temporal_port']}",
+        default_text="the local server that `holdfast up` starts",
         right="HOST:PORT, such as 127.0.0.1:7233",
         pattern=r"^[A-Za-z0-9.\-\[\]:]+:[0-9]{1,5}$",
     )

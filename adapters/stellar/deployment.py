@@ -1,4 +1,4 @@
-"""Contracts and tokens on a network: uploaded, deployed, configured, kept alive; each step only where it is missing.
+"""Contracts and tokens on a network: uploaded, deployed, configured; each step only where it is missing.
 
 Every step has a witness on the ledger (the code, the instance, the trustline, the allowance), is looked at before
 and after, and is therefore safe to do again after a lost answer.
@@ -88,12 +88,11 @@ class Deployment:
         )
         found = await self._rpc.ledger_entries([key])
         entry = found.by_key.get(key.to_xdr())
-        settings = (
-            entry.data.config_setting.state_archival_settings if entry and entry.data.config_setting else None
-        )
-        if settings is None:
+        setting = entry.data.config_setting if entry is not None else None
+        archival = setting.state_archival_settings if setting is not None else None
+        if archival is None:
             raise Unavailable("the ledger does not give its state archival settings", code="ledger_unavailable")
-        return found.ledger + settings.max_entry_ttl.uint32 - 1
+        return found.ledger + archival.max_entry_ttl.uint32 - 1
 
     # steps
 
@@ -151,7 +150,8 @@ class Deployment:
             ),
         )
         await self._ensure(
-            lambda: self._there(instance_key(contract)), lambda: self._land(payer, [InvokeHostFunction(function)])
+            lambda: self._there(instance_key(contract)),
+            lambda: self._land(payer, [InvokeHostFunction(function)]),
         )
         return contract
 

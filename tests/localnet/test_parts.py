@@ -63,7 +63,7 @@ def test_postgres_keeps_what_was_committed_before_a_kill(tmp_path: Path, parts_d
 
 def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, temporal_address: str) -> None:
     port = int(temporal_address.rpartition(":")[2])
-    with pytest.raises(PartError, match=f"port {port}, and it is taken; set TEMPORAL_ADDRESS"):
+    with pytest.raises(PartError, match=f"port {port}, and it is taken; set TEMPORAL_PORT"):
         RunningPart(temporal_part(port), tmp_path / "log").start()
 
 
