@@ -31,14 +31,14 @@ _INSTANT: Final = DateTime(timezone=True)
 ledger_head: Final = Table(
     "ledger_head",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default=text("true")),
+    Column("one", Boolean, primary_key=True, server_default=text("true")),
     Column("network_passphrase", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
     Column("closed_at", _INSTANT, nullable=False),
     Column("halted_reason", Text),
     Column("halted_at", _INSTANT),
-    CheckConstraint("only", name="one_row"),
+    CheckConstraint("one", name="one_row"),
     comment="The last ledger that was followed. Its hash shows a network or database that went back.",
 )
 

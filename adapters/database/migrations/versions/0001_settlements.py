@@ -41,7 +41,7 @@ BEGIN
       RAISE EXCEPTION 'a settlement keeps its id and its marker' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     IF NEW.status <> OLD.status AND NOT EXISTS (
-      SELECT 1 FROM settlement_transitions WHERE old = OLD.status AND new = NEW.status
+      SELECT 1 FROM settlement_transitions t WHERE t.old = OLD.status AND t.new = NEW.status
     ) THEN
       RAISE EXCEPTION 'settlement %: % cannot become %', OLD.id, OLD.status, NEW.status
         USING ERRCODE = 'integrity_constraint_violation';

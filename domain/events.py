@@ -1,0 +1,79 @@
+"""Events: what people and programs are told, each in the transaction that made it true."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EventType(StrEnum):
+    """What happened. Mails, webhooks and the event stream use these names, so they never change."""
+
+    OUTAGE_REPORTED = "outage.reported"
+    OUTAGE_ACKNOWLEDGED = "outage.acknowledged"
+    OUTAGE_WARNING = "outage.warning"
+    OUTAGE_RESOLVED = "outage.resolved"
+    OUTAGE_DECIDED = "outage.decided"
+    OUTAGE_DISPUTED = "outage.disputed"
+    OUTAGE_CANCELLED = "outage.cancelled"
+    PAYMENT_AWAITING_APPROVAL = "payment.awaiting_approval"
+    PAYMENT_APPROVED = "payment.approved"
+    PAYMENT_HELD = "payment.held"
+    PAYMENT_RESUMED = "payment.resumed"
+    PAYMENT_REFUSED = "payment.refused"
+    PAYMENT_RETRYING = "payment.retrying"
+    PAYMENT_SUBMITTED = "payment.submitted"
+    PAYMENT_CONFIRMED = "payment.confirmed"
+    PAYMENT_FAILED = "payment.failed"
+    PAYMENT_UNKNOWN = "payment.unknown"
+    PAYMENT_CANCELLED = "payment.cancelled"
+    ALLOWANCE_ENDING = "allowance.ending"
+    WALLET_READY = "wallet.ready"
+    WALLET_FAILED = "wallet.failed"
+    SYSTEM_FROZEN = "system.frozen"
+    SYSTEM_THAWED = "system.thawed"
+    SYSTEM_HALTED = "system.halted"
+    WEBHOOK_TEST = "webhook.test"
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether operations or finance have to do something, so that they get mail too."""
+        return self in _NEEDS_PERSON
+
+
+_NEEDS_PERSON = frozenset(
+    {
+        EventType.PAYMENT_AWAITING_APPROVAL,
+        EventType.PAYMENT_REFUSED,
+        EventType.PAYMENT_FAILED,
+        EventType.PAYMENT_UNKNOWN,
+        EventType.ALLOWANCE_ENDING,
+        EventType.OUTAGE_DISPUTED,
+        EventType.WALLET_FAILED,
+        EventType.SYSTEM_FROZEN,
+        EventType.SYSTEM_THAWED,
+        EventType.SYSTEM_HALTED,
+    }
+)
+
+
+class Event(BaseModel):
+    """One thing that happened to one subject, such as `outage:OUT001` or `wallet:user123`.
+
+    `data` is JSON that strangers may read: no secret, no personal data; amounts as decimal strings beside
+    `asset`, hashes under `tx_hash`, reasons under `reason_code` and `reason`. `operator_id` and `site_name` say
+    whose contacts are told. `id` is given when it is recorded.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: EventType
+    subject: str = Field(pattern=r"^[a-z_]+:.{1,160}$")
+    at: datetime
+    data: dict[str, Any] = Field(default_factory=dict)
+    operator_id: str | None = None
+    site_name: str | None = None
+    id: str | None = None
