@@ -38,8 +38,9 @@ No compiler here can build for $TARGET. Either:
   rustup target add $TARGET --toolchain $RUST
       (after: rustup toolchain install $RUST --profile minimal), or
 
-  apt-get update && apt-get install --no-install-recommends rustc-web rust-web-src lld
-      (Debian 12 and later; lld may be called lld-19), beside any cargo on PATH.
+  apt-get update
+  apt-get install --no-install-recommends rustc-web rust-web-src lld-19
+      (Debian 12; elsewhere any lld), and cargo-web where there is no cargo yet.
 END
 }
 

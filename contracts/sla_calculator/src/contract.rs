@@ -321,9 +321,9 @@ impl SlaCalculator {
     /// gave to this contract. Give this power to a multisignature account.
     pub fn upgrade(env: Env, wasm_hash: BytesN<32>) {
         require_admin(&env);
-        storage::extend_instance(&env);
         env.deployer()
             .update_current_contract_wasm(wasm_hash.clone());
+        storage::extend_instance(&env);
         events::Upgraded {
             wasm_hash,
             schema: storage::schema(&env),

@@ -73,7 +73,7 @@ fn balance(token: &TokenClient, holder: &Address) -> i128 {
 
 /// `payer_short` also covers what a balance does not show: amounts that the
 /// payer's open offers hold.
-fn translate(
+pub fn translate(
     answer: Result<Result<(), ConversionError>, Result<Error, InvokeError>>,
     payer_short: SlaError,
 ) -> Result<(), SlaError> {

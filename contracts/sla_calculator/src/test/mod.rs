@@ -8,6 +8,8 @@
 
 mod administration;
 mod authority;
+mod budgets;
+mod invariants;
 mod payments;
 mod reports;
 mod sla_table;
