@@ -1,4 +1,4 @@
-"""Idempotency keys, kept for good: the same key and payload lead to the same resource, another payload conflicts."""
+"""Idempotency keys, kept for good: same key and payload, same resource; another payload conflicts."""
 
 from __future__ import annotations
 
