@@ -1,0 +1,477 @@
+"""What `holdfast up` runs: which parts, in which order, when each is ready, and what to do when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+from adapters.database.migrate import upgrade
+from cli.deploy import Deployed, deploy_locally
+from cli.local_people import LocalKeys, register_locally
+from cli.local_secrets import LocalSecrets
+from cli.supervision import Program, Supervisor, SupervisorError, write_private
+from domain.errors import HoldfastError
+from localnet import parts as outside
+from settings import Settings
+
+_READY_SECONDS_MAX: Final = 90
+_LOOK_SECONDS: Final = 0.05
+_GIVE_UP_LOOK_SECONDS: Final = 5.0
+
+
+class StackError(Exception):
+    """A part cannot be started; the text names it and what to do."""
+
+
+class AlreadyUpError(StackError):
+    """Another `holdfast up` runs on the same state."""
+
+
+class Progress(Protocol):
+    """What people are shown."""
+
+    def starting(self, name: str) -> None:
+        """A part or a step begins."""
+
+    def doing(self, name: str, what: str) -> None:
+        """A step is at this."""
+
+    def ready(self, name: str, seconds: float, note: str) -> None:
+        """A part is ready, or a step is done."""
+
+    def say(self, sentence: str, *, bad: bool) -> None:
+        """Something happened to a part that was ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """A part of the product: a process of this Python."""
+
+    name: str
+    ports: Mapping[str, int]
+    ready: Callable[[], bool]
+    url: str = ""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What `up.json` says."""
+
+    urls: dict[str, str]
+    keys: LocalKeys | None = None
+    deployed: Deployed | None = None
+    started: dict[str, float] = field(default_factory=dict)
+
+
+class Lock:
+    """One `holdfast up` on one state directory; the kernel lets go when the process ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "up.lock"
+        self._file: IO[str] | None = None
+
+    def take(self) -> bool:
+        """True where nobody else holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self._path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let go."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether a `holdfast up` runs on this state directory."""
+    lock = Lock(settings.var_dir)
+    if not lock.take():
+        return True
+    lock.release()
+    return False
+
+
+def read_facts(settings: Settings) -> dict[str, Any]:
+    """What the running `holdfast up` wrote.
+
+    Raises:
+        StackError: it is not up, or not yet ready.
+    """
+    path = settings.var_dir / "up.json"
+    if not is_up(settings):
+        raise StackError("Holdfast is not up here: `holdfast up` first.")
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise StackError("`holdfast up` is still starting: try again when it says that it is ready.") from None
+    return facts
+
+
+class Stack:
+    """All local parts of one state directory."""
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self.settings = settings
+        self._progress = progress
+        self._var = settings.var_dir.resolve()
+        self._lock = Lock(self._var)
+        self._environment: dict[str, str] = {}
+        self._parts: dict[str, outside.Part] = {}
+        self._ours: dict[str, _Ours] = {}
+        self._supervisor: Supervisor | None = None
+        self._stopping = False
+        self.facts = Facts(urls={})
+
+    # start
+
+    async def start(self) -> None:
+        """Start everything and write `up.json`.
+
+        Raises:
+            AlreadyUpError: another one runs here.
+            StackError: a port is taken, or a part did not become ready.
+        """
+        if not self._lock.take():
+            raise AlreadyUpError(self._already_up())
+        try:
+            self._var.chmod(0o711)  # PostgreSQL's user passes through; what is secret below is 0600
+            self._secrets = LocalSecrets(self._var / "secrets", self.settings) if self.settings.local else None
+            self._describe()
+            self._check_ports()
+            self._supervisor = Supervisor(self._var, self._programs())
+            await asyncio.to_thread(self._supervisor.start)
+            await self._start_in_order()
+            self._write_facts()
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _already_up(self) -> str:
+        try:
+            api = json.loads((self._var / "up.json").read_text())["api"]
+        except (OSError, ValueError, KeyError):
+            return "Holdfast is starting here already; this one does nothing."
+        return f"Holdfast is up here already: {api} (state in {self.settings.var_dir}); this one does nothing."
+
+    def _describe(self) -> None:
+        settings = self.settings
+        codec = f"http://127.0.0.1:{settings.codec_port}"
+        if settings.starts_postgres:
+            self._parts["postgres"] = outside.postgres(self._var / "postgres", settings.postgres_port)
+        if settings.starts_temporal:
+            self._parts["temporal"] = outside.temporal(
+                settings.temporal_port,
+                ui_port=settings.temporal_ui_port,
+                state=self._var / "temporal" / "temporal.db",
+                namespace=settings.temporal_namespace,
+                codec_url=codec,
+                search_attributes=_search_attributes(),
+            )
+        if settings.starts_ledger:
+            self._parts["ledger"] = outside.ledger(
+                settings.ledger_port,
+                close_ms=settings.ledger_close_ms,
+                state=self._var / "ledger" / "ledger.state",
+                passphrase=settings.stellar_network_passphrase,
+            )
+        if settings.local:
+            self._parts["inbox"] = outside.inbox(
+                settings.inbox_port,
+                settings.inbox_smtp_port,
+                state=self._var / "inbox" / "inbox.state",
+                webhook_secret=self._secrets.word("webhook_secret") if self._secrets else None,
+            )
+        self._describe_ours()
+        rpc = settings.stellar_soroban_rpc_url
+        self.facts.urls = {
+            "api": settings.api_url,
+            "temporal": settings.temporal_address,
+            "temporal_ui": settings.temporal_ui_url,
+            "rpc": rpc,
+            "friendbot": settings.friendbot_url or "",
+            "ledger_admin": f"{rpc}/admin" if settings.starts_ledger else "",
+            "inbox": f"http://127.0.0.1:{settings.inbox_port}" if settings.local else "",
+            "codec": codec,
+        }
+
+    def _describe_ours(self) -> None:
+        settings = self.settings
+        metrics = {
+            "METRICS_PORT": settings.metrics_port,
+            "TEMPORAL_METRICS_PORT": settings.temporal_metrics_port,
+            "CODEC_PORT": settings.codec_port,
+        }
+        worker = _Ours(
+            "worker",
+            metrics,
+            lambda: _answers(f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"),
+        )
+        api = f"http://127.0.0.1:{settings.api_port}"
+        front = _Ours("api", {"API_PORT": settings.api_port}, lambda: _answers(f"{api}/ready"), api)
+        for part, package in ((worker, "workers"), (front, "api")):
+            if find_spec(f"{package}.__main__") is not None:
+                self._ours[part.name] = part
+
+    def _check_ports(self) -> None:
+        for part in (*self._parts.values(), *self._ours.values()):
+            for setting, port in part.ports.items():
+                if outside.listens(port):
+                    raise StackError(f"{part.name} needs port {port}, and it is taken: set {setting} to another.")
+
+    def _programs(self) -> list[Program]:
+        programs = [
+            Program(
+                part.name,
+                part.command,
+                part.environment,
+                part.user,
+                directory=str(Path.cwd()),
+                stop_signal=part.stop_signal,
+                # PostgreSQL's immediate shutdown: its own children end with it, and its log recovers.
+                death_signal=signal.SIGQUIT if part.name == "postgres" else signal.SIGKILL,
+            )
+            for part in self._parts.values()
+        ]
+        return programs + [self._program(part) for part in self._ours.values()]
+
+    def _program(self, part: _Ours) -> Program:
+        package = {"worker": "workers", "api": "api"}[part.name]
+        command = (sys.executable, "-m", package)
+        return Program(part.name, command, dict(self._environment), directory=str(Path.cwd()))
+
+    async def _start_in_order(self) -> None:
+        """Each part and step as soon as what it needs is there."""
+        steps: dict[str, tuple[tuple[str, ...], Callable[[], Awaitable[None]]]] = {
+            name: ((), lambda name=name: self._start_part(name))
+            for name in self._parts  # type: ignore[misc]
+        }
+        steps["migrations"] = (("postgres",), self._migrate)
+        if self.settings.local:
+            steps["contracts"] = (("ledger", "migrations"), self._deploy)
+        steps["people"] = (("migrations", "contracts"), self._people)
+        before_ours = (*self._parts, "migrations", "contracts", "people")
+        for name in self._ours:
+            steps[name] = (before_ours, lambda name=name: self._start_ours(name))  # type: ignore[misc]
+        done = {name: asyncio.Event() for name in steps}
+
+        async def run(name: str) -> None:
+            needs, step = steps[name]
+            for need in needs:
+                if need in done:
+                    await done[need].wait()
+            await step()
+            done[name].set()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for name in steps:
+                    group.create_task(run(name))
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+
+    async def _start_part(self, name: str) -> None:
+        part = self._parts[name]
+        began = self._begin(name)
+        try:
+            await asyncio.to_thread(part.prepare)
+        except outside.PartError as error:
+            raise StackError(str(error)) from None
+        await self._start_and_wait(name, part.ready, began, part.url)
+
+    async def _start_ours(self, name: str) -> None:
+        part = self._ours[name]
+        began = self._begin(name)
+        self._running.update(self._program(part))
+        await self._start_and_wait(name, part.ready, began, part.url)
+
+    async def _start_and_wait(self, name: str, ready: Callable[[], bool], began: float, note: str) -> None:
+        await asyncio.to_thread(self._running.start_program, name)
+        while not await asyncio.to_thread(ready):
+            state = await asyncio.to_thread(self._running.state, name)
+            if state == "FATAL" or time.monotonic() - began > _READY_SECONDS_MAX:
+                why = "ended at once, again and again" if state == "FATAL" else "did not become ready in time"
+                raise StackError(
+                    f"{name} {why}. The end of {self._running.log_of(name)}:\n{self._running.tail(name)}"
+                )
+            await asyncio.sleep(_LOOK_SECONDS)
+        self._end(name, began, note)
+
+    async def _migrate(self) -> None:
+        began = self._begin("migrations")
+        await asyncio.to_thread(upgrade, self.settings.database_url.get_secret_value())
+        self._end("migrations", began)
+
+    async def _deploy(self) -> None:
+        if self._secrets is None:
+            raise AssertionError("only the local network has secrets of its own")
+        began = self._begin("contracts")
+        deployed = await deploy_locally(
+            self.settings, self._secrets, lambda what: self._progress.doing("contracts", what)
+        )
+        self.facts.deployed = deployed
+        self._environment |= self._secrets.environment()
+        self._environment |= {
+            name: value for name, value in deployed.environment.items() if not self.settings.is_set(name.lower())
+        }
+        self._end("contracts", began, deployed.sla)
+
+    async def _people(self) -> None:
+        began = self._begin("people")
+        self.facts.keys = await register_locally(self.settings, self._var / "secrets", self.facts.deployed)
+        self._end("people", began)
+
+    # while it runs
+
+    async def watch(self) -> None:
+        """Say what dies and when it is back, until the supervisor itself is gone.
+
+        Raises:
+            StackError: the supervisor ended, and every part with it.
+        """
+        mending: dict[str, asyncio.Task[None]] = {}
+        while not self._stopping:
+            if not self._running.alive:
+                raise StackError("The supervisor ended, and every part with it. `holdfast up` resumes the state.")
+            for death in self._running.deaths():
+                if death.name in mending and not mending[death.name].done():
+                    continue  # it is being watched until it is ready again
+                mending[death.name] = asyncio.create_task(self._mend(death.name, death.how))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _mend(self, name: str, how: str) -> None:
+        died = time.monotonic()
+        told = False
+        ready = (self._parts.get(name) or self._ours[name]).ready
+        while not self._stopping:
+            try:
+                state = await asyncio.to_thread(self._running.state, name)
+                if state in {"STARTING", "RUNNING"} and await asyncio.to_thread(ready):
+                    seconds = time.monotonic() - died
+                    self._progress.say(f"{name} died ({how}), restarted in {seconds:.1f} s", bad=False)
+                    return
+                if state == "FATAL":
+                    if not told:
+                        tail = self._running.tail(name, 6)
+                        log = self._running.log_of(name)
+                        self._progress.say(f"{name} died ({how}) and does not start: {log}\n{tail}", bad=True)
+                        told = True
+                    await asyncio.sleep(_GIVE_UP_LOOK_SECONDS)
+                    await asyncio.to_thread(self._running.start_program, name)
+            except SupervisorError:
+                if self._stopping or not self._running.alive:
+                    return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    # end
+
+    async def stop(self) -> None:
+        """Stop everything: ours first, so that they can say goodbye to what they stand on."""
+        self._stopping = True
+        if self._supervisor is not None:
+            first = list(self._ours)
+            await asyncio.to_thread(self._supervisor.stop, first)
+        (self._var / "up.json").unlink(missing_ok=True) if self._supervisor is not None else None
+        self._lock.release()
+
+    # inside
+
+    @property
+    def _running(self) -> Supervisor:
+        if self._supervisor is None:
+            raise AssertionError("not started")
+        return self._supervisor
+
+    def _begin(self, name: str) -> float:
+        self._progress.starting(name)
+        return time.monotonic()
+
+    def _end(self, name: str, began: float, note: str = "") -> None:
+        seconds = time.monotonic() - began
+        self.facts.started[name] = round(seconds, 3)
+        self._progress.ready(name, seconds, note)
+
+    def _write_facts(self) -> None:
+        facts: dict[str, Any] = {
+            **self.facts.urls,
+            "database_url": self.settings.database_url.get_secret_value(),
+            "network_passphrase": self.settings.stellar_network_passphrase,
+            "deployment": self.settings.holdfast_deployment,
+            "pid": os.getpid(),
+        }
+        if self.facts.keys is not None:
+            facts |= {"api_key": self.facts.keys.api_key, "approver_key": self.facts.keys.approver_key}
+        deployed = self.facts.deployed
+        if deployed is not None:
+            facts["contracts"] = {"sla": deployed.sla, "usdc": deployed.usdc, "nociq": deployed.nociq}
+            facts["accounts"] = dict(deployed.accounts)
+        write_private(self._var / "up.json", json.dumps(facts, indent=2) + "\n")
+
+
+def _search_attributes() -> Mapping[str, str]:
+    if find_spec("adapters.temporal") is None or find_spec("adapters.temporal.search_attributes") is None:
+        return {}
+    from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES  # noqa: PLC0415
+
+    return SEARCH_ATTRIBUTES
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own loopback URL
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that says most: one of ours before a cancellation or a group."""
+    leaves: list[BaseException] = []
+
+    def collect(group: BaseExceptionGroup[BaseException]) -> None:
+        for error in group.exceptions:
+            if isinstance(error, BaseExceptionGroup):
+                collect(error)
+            else:
+                leaves.append(error)
+
+    collect(errors)
+    for error in leaves:
+        if isinstance(error, StackError):
+            return error
+        if isinstance(error, HoldfastError):
+            return StackError(f"{error.message}")
+        if isinstance(error, SupervisorError):
+            return StackError(str(error))
+    return leaves[0]
+
+
+PARTS_IN_ORDER: Final[Sequence[str]] = (
+    "postgres",
+    "temporal",
+    "ledger",
+    "inbox",
+    "migrations",
+    "contracts",
+    "people",
+    "worker",
+    "api",
+)
