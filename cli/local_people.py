@@ -1,4 +1,4 @@
-"""The two people of the local network, their API keys, and the operator and site that the guide's examples name."""
+"""Two people of the local network with their API keys, and the operator and site of the guide's examples."""
 
 from __future__ import annotations
 
@@ -61,11 +61,7 @@ async def register_locally(settings: Settings, directory: Path, deployed: Deploy
 
 
 async def _key(connection: AsyncConnection, directory: Path, name: str, role: Role, file: str) -> str:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / file
-    if not path.exists():
-        write_private(path, "hf_" + secrets.token_urlsafe(32))
-    secret = path.read_text().strip()
+    secret = _kept(directory, file)
     if await caller_of(connection, secret, at=datetime.now(UTC)) is None:
         person = await find_person(connection, name) or await add_person(
             connection, name=name, roles=[role], by=BY
@@ -74,6 +70,14 @@ async def _key(connection: AsyncConnection, directory: Path, name: str, role: Ro
             connection, person_id=person.id, by=BY, label="made by holdfast up", secret=SecretStr(secret)
         )
     return secret
+
+
+def _kept(directory: Path, file: str) -> str:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = directory / file
+    if not path.exists():
+        write_private(path, "hf_" + secrets.token_urlsafe(32))
+    return path.read_text().strip()
 
 
 async def _register_site(connection: AsyncConnection, deployed: Deployed) -> None:

@@ -11,8 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
@@ -158,7 +159,8 @@ class Stack:
             self._describe()
             self._check_ports()
             self._supervisor = Supervisor(self._var, self._programs())
-            await asyncio.to_thread(self._supervisor.start)
+            # On this thread: the kernel ends supervisord when the thread that started it ends.
+            self._supervisor.start()
             await self._start_in_order()
             self._write_facts()
         except BaseException:
@@ -232,10 +234,12 @@ class Stack:
                 self._ours[part.name] = part
 
     def _check_ports(self) -> None:
-        for part in (*self._parts.values(), *self._ours.values()):
-            for setting, port in part.ports.items():
+        ports = {part.name: part.ports for part in self._parts.values()}
+        ports |= {part.name: part.ports for part in self._ours.values()}
+        for name, needed in ports.items():
+            for setting, port in needed.items():
                 if outside.listens(port):
-                    raise StackError(f"{part.name} needs port {port}, and it is taken: set {setting} to another.")
+                    raise StackError(f"{name} needs port {port}, and it is taken: set {setting} to another.")
 
     def _programs(self) -> list[Program]:
         programs = [
@@ -261,16 +265,16 @@ class Stack:
     async def _start_in_order(self) -> None:
         """Each part and step as soon as what it needs is there."""
         steps: dict[str, tuple[tuple[str, ...], Callable[[], Awaitable[None]]]] = {
-            name: ((), lambda name=name: self._start_part(name))
-            for name in self._parts  # type: ignore[misc]
+            name: ((), partial(self._start_part, name)) for name in self._parts
         }
         steps["migrations"] = (("postgres",), self._migrate)
         if self.settings.local:
             steps["contracts"] = (("ledger", "migrations"), self._deploy)
-        steps["people"] = (("migrations", "contracts"), self._people)
+        if self.settings.local or self.settings.starts_postgres:
+            steps["people"] = (("migrations", "contracts"), self._people)
         before_ours = (*self._parts, "migrations", "contracts", "people")
         for name in self._ours:
-            steps[name] = (before_ours, lambda name=name: self._start_ours(name))  # type: ignore[misc]
+            steps[name] = (before_ours, partial(self._start_ours, name))
         done = {name: asyncio.Event() for name in steps}
 
         async def run(name: str) -> None:
@@ -389,7 +393,7 @@ class Stack:
         if self._supervisor is not None:
             first = list(self._ours)
             await asyncio.to_thread(self._supervisor.stop, first)
-        (self._var / "up.json").unlink(missing_ok=True) if self._supervisor is not None else None
+            (self._var / "up.json").unlink(missing_ok=True)
         self._lock.release()
 
     # inside
@@ -462,16 +466,3 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
         if isinstance(error, SupervisorError):
             return StackError(str(error))
     return leaves[0]
-
-
-PARTS_IN_ORDER: Final[Sequence[str]] = (
-    "postgres",
-    "temporal",
-    "ledger",
-    "inbox",
-    "migrations",
-    "contracts",
-    "people",
-    "worker",
-    "api",
-)
