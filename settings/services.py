@@ -76,6 +76,11 @@ class ServiceSettings(StellarSettings):
     codec_port: int = setting(
         "The loopback port on which the Temporal Web UI has payloads opened.", default=8888, **PORT
     )
+    codec_host: str = setting(
+        "The address on which the codec endpoint listens; leave it on loopback unless a container is around it.",
+        default="127.0.0.1",
+        right="an address such as 127.0.0.1",
+    )
     codec_origins: Words = setting(
         "The Web UIs that may have payloads opened.",
         default_from=lambda above: tuple(

@@ -155,7 +155,9 @@ class Settings(PaymentSettings, ServiceSettings, FrontSettings):
         """Where accounts of play money are funded; None where there is only real money."""
         match self.stellar_network:
             case StellarNetwork.LOCAL:
-                return f"{self.stellar_soroban_rpc_url}/friendbot"
+                # stellar/quickstart has its RPC at /rpc, and friendbot beside it.
+                root = self.stellar_soroban_rpc_url.removesuffix("/rpc").removesuffix("/soroban")
+                return f"{root}/friendbot"
             case StellarNetwork.TESTNET:
                 return "https://friendbot.stellar.org"
             case StellarNetwork.FUTURENET:

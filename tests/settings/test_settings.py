@@ -77,6 +77,12 @@ def test_the_rpc_has_three_names(load: Load, name: str) -> None:
     assert load(**{name: "https://rpc.example.org/"}).stellar_soroban_rpc_url == "https://rpc.example.org"
 
 
+@pytest.mark.parametrize("path", ["", "/rpc", "/soroban/rpc"])
+def test_friendbot_is_beside_the_local_rpc(load: Load, path: str) -> None:
+    settings = load(STELLAR_SOROBAN_RPC_URL=f"http://quickstart:8000{path}")
+    assert settings.friendbot_url == "http://quickstart:8000/friendbot"
+
+
 def test_the_integration_guides_variables_load(load: Load) -> None:
     contract = Asset("USDC", OTHER.public_key).contract_id("Test SDF Network ; September 2015")
     settings = load(
