@@ -76,6 +76,7 @@ class OutageStanding(BaseModel):
     outage_id: str
     status: OutageStatus
     severity: Severity
+    operator_id: str | None = None
     detected_at: datetime
     resolved_at: datetime | None = None
     phase: PaymentPhase = PaymentPhase.NONE
@@ -110,7 +111,6 @@ class Outage(OutageStanding):
 
     site_name: str
     description: str = ""
-    operator_id: str | None = None
     operator_wallet: str | None = None
     noc_team_wallet: str | None = None
     reported_at: datetime

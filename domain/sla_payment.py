@@ -154,20 +154,29 @@ def decision_of(severity: Severity, mttr_minutes: int, *, at: datetime) -> Decis
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorTerms:
+    """One operator's own switch and limit for payments that go by themselves."""
+
+    auto: bool = True
+    auto_max: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentRules:
     """When a payment needs nobody's approval: `AUTO_PAYMENT_ENABLED`, `MAX_AUTO_PAYMENT_AMOUNT`."""
 
     auto_enabled: bool
     auto_max: Amount
 
-    def why_approval(self, amount: Amount, *, operator_auto: bool) -> str | None:
+    def why_approval(self, amount: Amount, operator: OperatorTerms) -> str | None:
         """Why a person has to agree, or None where the payment goes by itself."""
         if not self.auto_enabled:
             return "auto payment is off"
-        if not operator_auto:
+        if not operator.auto:
             return "auto payment is off for this operator"
-        if amount > self.auto_max:
-            return f"{amount.brief} is above the greatest automatic payment of {self.auto_max.brief}"
+        limit = self.auto_max if operator.auto_max is None else min(self.auto_max, operator.auto_max)
+        if amount > limit:
+            return f"{amount.brief} is above the greatest automatic payment of {limit.brief}"
         return None
 
 

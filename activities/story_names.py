@@ -1,0 +1,30 @@
+"""Names by which stories, task queues and search attributes are known outside: they never change."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from temporalio.common import SearchAttributeKey
+
+STORIES: Final = "stories"
+"""The task queue of workflows and their local activities."""
+SETTLE_INTERACTIVE: Final = "settle-interactive"
+"""The task queue of single payments; its slots are the lanes' quota."""
+SETTLE_BULK: Final = "settle-bulk"
+"""The task queue of batches."""
+
+OUTAGE_STORY: Final = "OutageStory"
+CHANGED_SIGNAL: Final = "changed"
+"""The signal of every story; it carries nothing, and only wakes."""
+
+KIND: Final = SearchAttributeKey.for_keyword("HoldfastKind")
+STATUS: Final = SearchAttributeKey.for_keyword("HoldfastStatus")
+SEVERITY: Final = SearchAttributeKey.for_keyword("HoldfastSeverity")
+OPERATOR: Final = SearchAttributeKey.for_keyword("HoldfastOperator")
+ASSET: Final = SearchAttributeKey.for_keyword("HoldfastAsset")
+AMOUNT: Final = SearchAttributeKey.for_float("HoldfastAmount")
+
+
+def outage_story_id(outage_id: str) -> str:
+    """The workflow id of an outage's story: `outage:OUT001`."""
+    return f"outage:{outage_id}"

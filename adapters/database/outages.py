@@ -1,0 +1,335 @@
+"""The outage book: what people may do with outages. Each command runs in the caller's transaction.
+
+One request is one transaction: the caller begins it, writes its idempotency key and audit entry beside the
+command, commits, and then wakes the story (`Stories.outage_changed`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from adapters.database.outage_news import tell_of
+from adapters.database.outage_rows import change_outage, find_outage, lock_outage
+from adapters.database.outages_tables import approvals, decisions, outage_numbers, outages
+from domain.errors import Conflict, InvalidInput
+from domain.events import EventType
+from domain.outage import Outage, OutageStatus, check_transition
+from domain.settlement import Control, SettlementOutcome, SettlementStatus
+from domain.sla import Severity, minutes_to_repair
+from domain.sla_payment import PaymentPhase, check_approver, check_phase, phase_after_dispute
+
+CLOCK_SKEW_MAX: Final = timedelta(minutes=5)
+"""How far ahead of our clock a reported time may be."""
+
+
+class Settlements(Protocol):
+    """What the book asks of the settlement engine."""
+
+    async def control(self, connection: AsyncConnection, settlement_id: str, control: Control) -> None:
+        """Ask that a settlement be held, resumed (`NONE`) or cancelled; a Conflict where it is final."""
+
+    async def outcome(self, settlement_id: str) -> SettlementOutcome:
+        """How a settlement stands."""
+
+
+class OutageBook:
+    """Commands on outages. `by` is a person's id, `at` is now; all raise NotFound for an unknown id."""
+
+    def __init__(self, settlements: Settlements) -> None:
+        self._settlements = settlements
+
+    async def report(
+        self,
+        connection: AsyncConnection,
+        *,
+        site_name: str,
+        severity: Severity,
+        detected_at: datetime,
+        by: str,
+        at: datetime,
+        description: str = "",
+        operator_id: str | None = None,
+        operator_wallet: str | None = None,
+        noc_team_wallet: str | None = None,
+    ) -> Outage:
+        """Write down a new outage; its id is `OUT001` and so on.
+
+        Raises:
+            InvalidInput: `detected_at` has no zone or lies ahead.
+        """
+        _not_ahead("detected_at", detected_at, at)
+        number: int = (await connection.execute(select(outage_numbers.next_value()))).scalar_one()
+        outage_id = f"OUT{number:03d}"
+        await connection.execute(
+            insert(outages).values(
+                outage_id=outage_id,
+                number=number,
+                site_name=site_name,
+                description=description,
+                severity=severity,
+                status=OutageStatus.OPEN,
+                operator_id=operator_id,
+                operator_wallet=operator_wallet,
+                noc_team_wallet=noc_team_wallet,
+                detected_at=detected_at,
+                reported_at=at,
+                reported_by=by,
+                phase=PaymentPhase.NONE,
+                changed_at=at,
+            )
+        )
+        outage = await find_outage(connection, outage_id)
+        await tell_of(connection, outage, EventType.OUTAGE_REPORTED, at=at)
+        return outage
+
+    async def acknowledge(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:
+        """Say that somebody works on it; twice is the same answer.
+
+        Raises:
+            Conflict: `wrong_state`.
+        """
+        outage = await lock_outage(connection, outage_id)
+        if outage.status is OutageStatus.ACKNOWLEDGED:
+            return outage
+        check_transition(outage_id, outage.status, OutageStatus.ACKNOWLEDGED)
+        outage = await change_outage(
+            connection,
+            outage_id,
+            at=at,
+            status=OutageStatus.ACKNOWLEDGED,
+            acknowledged_at=at,
+            acknowledged_by=by,
+        )
+        await tell_of(connection, outage, EventType.OUTAGE_ACKNOWLEDGED, at=at)
+        return outage
+
+    async def resolve(
+        self,
+        connection: AsyncConnection,
+        outage_id: str,
+        *,
+        resolved_at: datetime,
+        by: str,
+        at: datetime,
+        rca: str | None = None,
+    ) -> Outage:
+        """Stop the clock; the story then decides and pays. The same again is the same answer.
+
+        Of a disputed outage it settles the dispute, and may correct the time while no payment is on its way.
+
+        Raises:
+            InvalidInput: resolved before it was detected, ahead of now, or without a zone.
+            Conflict: it was resolved at another time or with another RCA, or cannot be resolved any more.
+        """
+        outage = await lock_outage(connection, outage_id)
+        minutes_to_repair(outage.detected_at, resolved_at)
+        _not_ahead("resolved_at", resolved_at, at)
+        if outage.status is OutageStatus.RESOLVED:
+            _same_resolution(outage, resolved_at, rca)
+            return outage
+        check_transition(outage_id, outage.status, OutageStatus.RESOLVED)
+        values: dict[str, Any] = {"status": OutageStatus.RESOLVED}
+        corrected = outage.resolved_at != resolved_at or (rca is not None and rca != outage.rca)
+        if corrected:
+            await self._supersede_decision(connection, outage, at)
+            values |= {"resolved_at": resolved_at, "resolved_by": by}
+            if rca is not None:
+                values |= {"rca": rca, "rca_hash": rca_hash_of(rca)}
+        if outage.phase is PaymentPhase.HELD:
+            values["phase"] = phase_after_dispute(
+                decided=outage.decision is not None,
+                corrected=corrected,
+                agreed=outage.approved_at is not None or not await _needs_approval(connection, outage_id),
+            )
+        elif outage.phase is PaymentPhase.SETTLING:
+            await self._ask_engine(connection, outage, Control.NONE)
+        outage = await change_outage(connection, outage_id, at=at, **values)
+        await tell_of(connection, outage, EventType.OUTAGE_RESOLVED, at=at)
+        return outage
+
+    async def _supersede_decision(self, connection: AsyncConnection, outage: Outage, at: datetime) -> None:
+        """Let a disputed outage be decided anew, unless a payment by the old decision may be on its way."""
+        if outage.phase is PaymentPhase.SETTLING:
+            raise Conflict(
+                f"a payment of {outage.outage_id} by its recorded time is on its way; it cannot be corrected",
+                resolved_at=f"recorded as {outage.resolved_at}",
+            )
+        await connection.execute(
+            update(decisions)
+            .where(decisions.c.outage_id == outage.outage_id, decisions.c.superseded_at.is_(None))
+            .values(superseded_at=at)
+        )
+
+    async def _ask_engine(self, connection: AsyncConnection, outage: Outage, control: Control) -> None:
+        """Hold, resume or cancel the settlement; one that just failed is left to the story, which sees the row."""
+        try:
+            await self._settlements.control(connection, outage.settlement_id, control)
+        except Conflict:
+            outcome = await self._settlements.outcome(outage.settlement_id)
+            if outcome.status is SettlementStatus.CONFIRMED:
+                raise
+
+    async def dispute(
+        self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime, reason: str | None = None
+    ) -> Outage:
+        """Hold the payment until the dispute is settled by `resolve` or `cancel`.
+
+        A payment that is on its way is asked to stop; where it lands nevertheless, it is confirmed.
+
+        Raises:
+            Conflict: `wrong_state`: it is paid or cancelled already.
+        """
+        outage = await lock_outage(connection, outage_id)
+        if outage.status is OutageStatus.DISPUTED:
+            return outage
+        _not_final(outage, "a dispute can no longer hold it")
+        check_transition(outage_id, outage.status, OutageStatus.DISPUTED)
+        values: dict[str, Any] = {"retry_at": None}
+        if outage.phase is PaymentPhase.SETTLING:
+            await self._ask_engine(connection, outage, Control.HOLD)
+        else:
+            check_phase(outage_id, outage.phase, PaymentPhase.HELD)
+            values["phase"] = PaymentPhase.HELD
+        outage = await change_outage(
+            connection,
+            outage_id,
+            at=at,
+            status=OutageStatus.DISPUTED,
+            disputed_at=at,
+            disputed_by=by,
+            dispute_reason=reason,
+            **values,
+        )
+        await tell_of(connection, outage, EventType.OUTAGE_DISPUTED, at=at)
+        return outage
+
+    async def cancel(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:
+        """Withdraw an outage: nothing is paid.
+
+        While a payment is on its way this only asks for it (`cancel_requested_at`): the outage is cancelled when
+        it is proved that the payment cannot land, and confirmed if it does.
+
+        Raises:
+            Conflict: `wrong_state`: it is paid already.
+        """
+        outage = await lock_outage(connection, outage_id)
+        if outage.status is OutageStatus.CANCELLED:
+            return outage
+        _not_final(outage, "it can no longer be cancelled")
+        check_transition(outage_id, outage.status, OutageStatus.CANCELLED)
+        if outage.phase is PaymentPhase.SETTLING:
+            await self._ask_engine(connection, outage, Control.CANCEL)
+            return await change_outage(connection, outage_id, at=at, cancel_requested_at=at, cancelled_by=by)
+        check_phase(outage_id, outage.phase, PaymentPhase.CANCELLED)
+        outage = await change_outage(
+            connection,
+            outage_id,
+            at=at,
+            status=OutageStatus.CANCELLED,
+            phase=PaymentPhase.CANCELLED,
+            cancelled_at=at,
+            cancelled_by=by,
+        )
+        await tell_of(connection, outage, EventType.OUTAGE_CANCELLED, at=at)
+        return outage
+
+    async def approve(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:
+        """Agree to a payment that waits for it; the same person again is the same answer.
+
+        Raises:
+            Forbidden: `four_eyes`: the person resolved the outage.
+            Conflict: `wrong_state`: nothing waits for approval.
+        """
+        outage = await lock_outage(connection, outage_id)
+        if outage.approved_by == by:
+            return outage
+        if outage.phase is not PaymentPhase.AWAITING_APPROVAL:
+            raise Conflict(
+                f"the payment of {outage_id} is {outage.phase}; it does not wait for approval", code="wrong_state"
+            )
+        check_approver(outage_id, initiator=outage.resolved_by, by=by)
+        decision_id = select(decisions.c.decision_id).where(
+            decisions.c.outage_id == outage_id, decisions.c.superseded_at.is_(None)
+        )
+        await connection.execute(
+            insert(approvals).values(decision_id=decision_id.scalar_subquery(), approved_by=by, approved_at=at)
+        )
+        outage = await change_outage(connection, outage_id, at=at, phase=PaymentPhase.DUE)
+        await tell_of(connection, outage, EventType.PAYMENT_APPROVED, at=at)
+        return outage
+
+    async def request_retry(
+        self,
+        connection: AsyncConnection,
+        outage_id: str,
+        *,
+        by: str,
+        at: datetime,
+        operator_wallet: str | None = None,
+        noc_team_wallet: str | None = None,
+    ) -> Outage:
+        """Have a refused payment tried again; wallets are taken only where none is known yet.
+
+        Raises:
+            Conflict: `wrong_state`: it was not refused.
+        """
+        outage = await lock_outage(connection, outage_id)
+        if outage.phase not in {PaymentPhase.REFUSED, PaymentPhase.RETRYING}:
+            raise Conflict(
+                f"the payment of {outage_id} is {outage.phase}; only a refused one is retried", code="wrong_state"
+            )
+        outage = await change_outage(
+            connection,
+            outage_id,
+            at=at,
+            phase=PaymentPhase.DUE,
+            retries=0,
+            retry_at=None,
+            operator_wallet=outage.operator_wallet or operator_wallet,
+            noc_team_wallet=outage.noc_team_wallet or noc_team_wallet,
+        )
+        await tell_of(connection, outage, EventType.PAYMENT_RESUMED, at=at)
+        return outage
+
+
+def rca_hash_of(rca: str) -> str:
+    """sha256 of an RCA text in UTF-8, as hex: what is anchored on chain."""
+    return hashlib.sha256(rca.encode()).hexdigest()
+
+
+async def _needs_approval(connection: AsyncConnection, outage_id: str) -> bool:
+    query = select(decisions.c.needs_approval).where(
+        decisions.c.outage_id == outage_id, decisions.c.superseded_at.is_(None)
+    )
+    return bool((await connection.execute(query)).scalar_one_or_none())
+
+
+def _not_ahead(field: str, moment: datetime, at: datetime) -> None:
+    if moment.tzinfo is None:
+        raise InvalidInput(
+            f"{field} has no time zone", **{field: "a time with a zone, such as 2026-01-16T10:00:00Z"}
+        )
+    if moment > at + CLOCK_SKEW_MAX:
+        raise InvalidInput(f"{field} lies in the future", **{field: f"at most {at.isoformat()}"})
+
+
+def _not_final(outage: Outage, consequence: str) -> None:
+    if outage.phase is PaymentPhase.CONFIRMED:
+        raise Conflict(f"{outage.outage_id} is paid ({outage.tx_hash}); {consequence}", code="wrong_state")
+    if outage.phase is PaymentPhase.CANCELLED and outage.status is not OutageStatus.CANCELLED:
+        raise Conflict(f"the payment of {outage.outage_id} was cancelled; {consequence}", code="wrong_state")
+
+
+def _same_resolution(outage: Outage, resolved_at: datetime, rca: str | None) -> None:
+    differing: dict[str, str] = {}
+    if outage.resolved_at != resolved_at:
+        differing["resolved_at"] = f"recorded as {outage.resolved_at}"
+    if rca is not None and outage.rca_hash != rca_hash_of(rca):
+        differing["rca"] = f"recorded with sha256 {outage.rca_hash}"
+    if differing:
+        raise Conflict(f"{outage.outage_id} is resolved already, otherwise; dispute it to correct it", **differing)

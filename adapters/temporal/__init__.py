@@ -1,0 +1,1 @@
+"""How Holdfast speaks to Temporal: client, payload codec, failures, stories."""

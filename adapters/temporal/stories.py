@@ -1,0 +1,75 @@
+"""Wake and start stories: the only way in which commands reach Temporal."""
+
+from __future__ import annotations
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from activities.story_names import CHANGED_SIGNAL, KIND, OUTAGE_STORY, STATUS, STORIES, outage_story_id
+from domain.errors import Unavailable
+
+
+class Stories:
+    """Starts and wakes stories. A wake carries nothing: the story reads its record."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def outage_changed(self, outage_id: str, *, summary: str | None = None, again: bool = False) -> None:
+        """Wake an outage's story, and start it where Temporal does not know it. Doing it twice is harmless.
+
+        A story that has completed is not started again: its record was final, and nothing in it can change.
+        One that failed or was terminated is: its record is not. With `again`, for a caller that read a record that
+        is not final although its story completed (a database that was restored), it starts in any case. Whatever
+        runs twice, the settlement's id and the contract's marker let its money move once.
+
+        Args:
+            outage_id: such as `OUT001`.
+            summary: what the Web UI shows beside the id, when this starts it; sealed like every payload.
+            again: start it even if it has completed.
+
+        Raises:
+            Unavailable: Temporal does not answer; the sweeper will find the record.
+        """
+        reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+        try:
+            await self._client.start_workflow(
+                OUTAGE_STORY,
+                outage_id,
+                id=outage_story_id(outage_id),
+                task_queue=STORIES,
+                start_signal=CHANGED_SIGNAL,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE if again else reuse,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=summary or f"Outage {outage_id}",
+                search_attributes=TypedSearchAttributes(
+                    [SearchAttributePair(KIND, "outage"), SearchAttributePair(STATUS, "open")]
+                ),
+            )
+        except WorkflowAlreadyStartedError:
+            return
+        except RPCError as error:
+            raise Unavailable(
+                f"Temporal does not answer: {error.status.name}", code="temporal_unavailable"
+            ) from error
+
+    async def running(self) -> frozenset[str]:
+        """Workflow ids of all stories that run, as Temporal's visibility knows them: a moment late.
+
+        Raises:
+            Unavailable: Temporal does not answer.
+        """
+        query = f"TaskQueue = '{STORIES}' AND ExecutionStatus = '{WorkflowExecutionStatus.RUNNING.name.title()}'"
+        try:
+            return frozenset([execution.id async for execution in self._client.list_workflows(query)])
+        except RPCError as error:
+            raise Unavailable(
+                f"Temporal does not answer: {error.status.name}", code="temporal_unavailable"
+            ) from error
