@@ -5,6 +5,9 @@ set -eu
 for database in temporal temporal_visibility; do
     schema="/etc/temporal/schema/postgresql/v12/${database#temporal_}/versioned"
     temporal-sql-tool --db "$database" create
-    temporal-sql-tool --db "$database" setup-schema -v 0.0 || true # it is there from an earlier start
-    temporal-sql-tool --db "$database" update-schema -d "$schema"
+    # Setting up would put the version of a database that is there back to 0, so it comes second.
+    if ! temporal-sql-tool --db "$database" update-schema -d "$schema"; then
+        temporal-sql-tool --db "$database" setup-schema -v 0.0
+        temporal-sql-tool --db "$database" update-schema -d "$schema"
+    fi
 done
