@@ -67,8 +67,8 @@ def up() -> None:
 @app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Clear all local state: database, ledger, Temporal, inbox and local keys."""
-    from cli.stack import StackError  # noqa: PLC0415
     from cli.up import reset as clear  # noqa: PLC0415
+    from cli.up_state import StackError  # noqa: PLC0415
 
     settings = settings_or_exit()
     directory = os.path.relpath(settings.var_dir)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
@@ -16,13 +15,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from adapters.database.migrate import upgrade
+from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
 from cli.deploy import Deployed, deploy_locally
 from cli.local_people import LocalKeys, register_locally
 from cli.local_secrets import LocalSecrets
 from cli.supervision import Program, Supervisor, SupervisorError, write_private
+from cli.up_state import AlreadyUpError, Lock, StackError
 from domain.errors import HoldfastError
 from localnet import parts as outside
 from settings import Settings
@@ -30,14 +31,6 @@ from settings import Settings
 _READY_SECONDS_MAX: Final = 90
 _LOOK_SECONDS: Final = 0.05
 _GIVE_UP_LOOK_SECONDS: Final = 5.0
-
-
-class StackError(Exception):
-    """A part cannot be started; the text names it and what to do."""
-
-
-class AlreadyUpError(StackError):
-    """Another `holdfast up` runs on the same state."""
 
 
 class Progress(Protocol):
@@ -74,57 +67,6 @@ class Facts:
     keys: LocalKeys | None = None
     deployed: Deployed | None = None
     started: dict[str, float] = field(default_factory=dict)
-
-
-class Lock:
-    """One `holdfast up` on one state directory; the kernel lets go when the process ends."""
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / "up.lock"
-        self._file: IO[str] | None = None
-
-    def take(self) -> bool:
-        """True where nobody else holds it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file = self._path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return False
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        """Let go."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def is_up(settings: Settings) -> bool:
-    """Whether a `holdfast up` runs on this state directory."""
-    lock = Lock(settings.var_dir)
-    if not lock.take():
-        return True
-    lock.release()
-    return False
-
-
-def read_facts(settings: Settings) -> dict[str, Any]:
-    """What the running `holdfast up` wrote.
-
-    Raises:
-        StackError: it is not up, or not yet ready.
-    """
-    path = settings.var_dir / "up.json"
-    if not is_up(settings):
-        raise StackError("Holdfast is not up here: `holdfast up` first.")
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        raise StackError("`holdfast up` is still starting: try again when it says that it is ready.") from None
-    return facts
 
 
 class Stack:
@@ -186,7 +128,7 @@ class Stack:
                 state=self._var / "temporal" / "temporal.db",
                 namespace=settings.temporal_namespace,
                 codec_url=codec,
-                search_attributes=_search_attributes(),
+                search_attributes=SEARCH_ATTRIBUTES,
             )
         if settings.starts_ledger:
             self._parts["ledger"] = outside.ledger(
@@ -428,14 +370,6 @@ class Stack:
             facts["contracts"] = {"sla": deployed.sla, "usdc": deployed.usdc, "nociq": deployed.nociq}
             facts["accounts"] = dict(deployed.accounts)
         write_private(self._var / "up.json", json.dumps(facts, indent=2) + "\n")
-
-
-def _search_attributes() -> Mapping[str, str]:
-    if find_spec("adapters.temporal") is None or find_spec("adapters.temporal.search_attributes") is None:
-        return {}
-    from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES  # noqa: PLC0415
-
-    return SEARCH_ATTRIBUTES
 
 
 def _answers(url: str) -> bool:

@@ -7,17 +7,19 @@ import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from cli.progress import StartProgress
-from cli.stack import AlreadyUpError, Facts, Lock, Stack, StackError
+from cli.stack import Facts, Stack
+from cli.up_state import AlreadyUpError, Lock, StackError
 from localnet.parts import PartError, build_ledger, ledger_binary
 from settings import Settings
 
-While = Callable[[Stack], Awaitable[int]]
-"""What is done once everything is up; its answer is the exit status."""
+While = Callable[[Stack], Awaitable[int | None]]
+"""What is done once everything is up; its answer is the exit status, or None to stay up until Ctrl-C."""
 
 
 async def run_up(settings: Settings, console: Console, while_up: While | None = None) -> int:
@@ -70,25 +72,26 @@ async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool | None:
 async def _stay(stack: Stack, told: asyncio.Event, while_up: While | None, console: Console) -> int:
     watching = asyncio.create_task(stack.watch())
     stopping = asyncio.create_task(told.wait())
-    waited: set[asyncio.Task[None] | asyncio.Task[bool] | asyncio.Future[int]] = {watching, stopping}
-    work: asyncio.Future[int] | None = None
-    if while_up is None:
-        console.print("Ctrl-C stops everything; `holdfast up` resumes it.", style="dim")
-    else:
-        work = asyncio.ensure_future(while_up(stack))
-        waited.add(work)
+    tasks: list[asyncio.Future[Any]] = [watching, stopping]
     try:
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        if work is not None and work.done():
-            return work.result()
+        if while_up is not None:
+            work = asyncio.ensure_future(while_up(stack))
+            tasks.append(work)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if work.done() and (status := work.result()) is not None:
+                return status
+            if stopping.done() and not work.done():
+                return 130
+        console.print("Ctrl-C stops everything; `holdfast up` resumes it.", style="dim")
+        await asyncio.wait([watching, stopping], return_when=asyncio.FIRST_COMPLETED)
         if watching.done():
             watching.result()  # raises: the supervisor is gone
         console.print("Stopping …", style="dim")
-        return 0 if work is None else 130
+        return 0
     finally:
-        for task in waited:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*waited, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _summary(facts: Facts) -> Table:
