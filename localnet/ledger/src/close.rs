@@ -233,7 +233,7 @@ fn land(tx: Tx, applied: Applied, ctx: &LedgerContext, fees: Fees) -> LandedTx {
 /// priced by.
 fn sample_state_size(ledger: &mut Txn, seq: u32) {
     use stellar_xdr::{ConfigSettingEntry, ConfigSettingId, LedgerEntryData};
-    if seq % 64 != 0 {
+    if !seq.is_multiple_of(64) {
         return;
     }
     let id = ConfigSettingId::LiveSorobanStateSizeWindow;
@@ -284,7 +284,7 @@ fn next_header(
 fn skip_list(before: &LedgerHeader, seq: u32) -> [Hash; 4] {
     let mut list = before.skip_list.clone();
     for (at, distance) in [50, 5_000, 50_000, 500_000].into_iter().enumerate() {
-        if seq % distance == 0 {
+        if seq.is_multiple_of(distance) {
             list[at] = before.bucket_list_hash.clone();
         }
     }

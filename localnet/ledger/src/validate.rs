@@ -385,7 +385,7 @@ fn resources_fit(
         && archived.iter().all(|i| {
             read_write
                 .get(*i as usize)
-                .is_some_and(|k| apply::soroban::is_persistent(k))
+                .is_some_and(apply::soroban::is_persistent)
         });
     archived_fit
         && i64::from(resources.instructions) <= ctx.network.config.tx_max_instructions

@@ -1,16 +1,13 @@
 //! Values of contracts as a person reads them.
 
-use stellar_xdr::{ContractEvent, ContractEventBody, Int128Parts, ScVal, UInt128Parts};
+use stellar_xdr::{ContractEvent, ContractEventBody, Int128Parts, ScError, ScVal, UInt128Parts};
 
 /// A value in one line.
 pub fn text(value: &ScVal) -> String {
     match value {
         ScVal::Bool(b) => b.to_string(),
         ScVal::Void => "()".into(),
-        ScVal::Error(e) => match e {
-            stellar_xdr::ScError::Contract(code) => format!("Error(Contract, #{code})"),
-            other => format!("Error({other:?})"),
-        },
+        ScVal::Error(e) => error(e),
         ScVal::U32(n) => n.to_string(),
         ScVal::I32(n) => n.to_string(),
         ScVal::U64(n) => n.to_string(),
@@ -46,6 +43,23 @@ pub fn text(value: &ScVal) -> String {
         ScVal::ExecutableTag(tag) => String::from_utf8_lossy(tag.as_slice()).into_owned(),
         ScVal::LedgerKeyNonce(n) => format!("nonce {}", n.nonce),
     }
+}
+
+/// An error as the host writes it.
+fn error(e: &ScError) -> String {
+    let code = match e {
+        ScError::Contract(code) => return format!("Error(Contract, #{code})"),
+        ScError::WasmVm(code)
+        | ScError::Context(code)
+        | ScError::Storage(code)
+        | ScError::Object(code)
+        | ScError::Crypto(code)
+        | ScError::Events(code)
+        | ScError::Budget(code)
+        | ScError::Value(code)
+        | ScError::Auth(code) => code,
+    };
+    format!("Error({}, {})", e.name(), code.name())
 }
 
 /// An event in one line: topics, then data.
