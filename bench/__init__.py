@@ -1,0 +1,1 @@
+"""Figures: what this machine does, each with its spread and beside the ceiling of the same run."""
