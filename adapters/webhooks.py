@@ -36,7 +36,7 @@ class _PrivateAddress(OSError):
 
 
 class _PublicResolver(AbstractResolver):
-    """Resolves names and refuses private addresses at the moment of connecting, so that no later answer slips in."""
+    """Refuses private addresses at the moment of connecting, so that no later answer of the DNS slips in."""
 
     def __init__(self) -> None:
         self._resolver = ThreadedResolver()

@@ -87,12 +87,15 @@ def compose(event: Event, *, explorer_url: str, api_url: str) -> Message:
     """Write the mail about an event; links lead to the explorer and the API."""
     name = event.subject.partition(":")[2]
     words = _Words({key: str(value) for key, value in event.data.items() if value is not None}, name=name)
+    kind = event.data.get("kind") or event.data.get("type")
+    if kind:
+        words["kind"] = str(kind)
     amount = _amount(event.data)
     if amount:
         words["amount"] = amount
     headline = _HEADLINES[event.type].format_map(words)
     site = event.site_name or event.data.get("site_name")
-    facts = {**event.data, "site_name": site}
+    facts = {**event.data, "site_name": site, "kind": kind}
     lines = [f"{headline[0].upper()}{headline[1:]}.", ""]
     lines += [f"{label}: {facts[key]}" for key, label in _LABELS if facts.get(key) is not None]
     if amount:

@@ -22,6 +22,12 @@ class FrontSettings(StellarSettings):
         default_text="http://127.0.0.1 and API_PORT",
         right="an http or https URL",
     )
+    api_local_keyless: bool = setting(
+        "Whether requests without a key, from this machine, act as a local initiator who may report and resolve "
+        "outages but approve nothing; only on the local network with a loopback API_HOST.",
+        default=False,
+        right="true or false; true only with STELLAR_NETWORK=local and a loopback API_HOST",
+    )
     rate_limit_per_minute: int = setting(
         "How many requests one API key may make.",
         default=600,

@@ -76,7 +76,7 @@ async def place(connection: AsyncConnection) -> int:
 
 async def _address(connection: AsyncConnection, row: Row[Any]) -> None:
     """Write a delivery for everybody who is to hear of it."""
-    wanted = await connection.execute(
+    wanted = await connection.scalars(
         select(webhook_endpoints.c.id).where(
             webhook_endpoints.c.disabled_at.is_(None),
             or_(
@@ -91,7 +91,7 @@ async def _address(connection: AsyncConnection, row: Row[Any]) -> None:
     )
     rows: list[dict[str, Any]] = [
         {"event_id": row.id, "channel": "webhook", "endpoint_id": endpoint, "recipient": endpoint}
-        for endpoint in wanted.scalars()
+        for endpoint in wanted
     ]
     rows += [
         {"event_id": row.id, "channel": "mail", "endpoint_id": None, "recipient": address}
@@ -154,7 +154,7 @@ async def claim(connection: AsyncConnection, limit: int = 20) -> Sequence[Delive
         .limit(limit)
         .with_for_update(of=deliveries, skip_locked=True)
     )
-    ids = list((await connection.execute(due)).scalars())
+    ids: list[int] = list((await connection.execute(due)).scalars())
     if not ids:
         return ()
     await connection.execute(

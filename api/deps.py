@@ -1,0 +1,92 @@
+"""What the API needs to run: handed to `create_app`, so that tests hand over the parts they want to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
+from prometheus_client import CollectorRegistry
+
+from adapters.custody import Custody
+from adapters.database.engine import Database
+from adapters.database.outages import OutageBook
+from adapters.database.settlements import SettlementBook
+from domain.money import Amount
+
+
+class Stories(Protocol):
+    """Starts and wakes workflows. All raise Unavailable where Temporal does not answer."""
+
+    async def outage_changed(self, outage_id: str, *, summary: str | None = None) -> None:
+        """Wake an outage's story, or start it."""
+
+
+class WalletStories(Protocol):
+    """Starts the workflows that make wallets; raises Unavailable where Temporal does not answer."""
+
+    async def wallet_requested(self, user_id: str) -> None:
+        """Start the workflow of a wallet; again is harmless."""
+
+
+class TemporalHealth(Protocol):
+    """Whether Temporal answers."""
+
+    async def check(self) -> None:
+        """Ask it; raises Unavailable."""
+
+
+class LedgerReader(Protocol):
+    """What the API reads from the ledger. All raise Unavailable where it does not answer."""
+
+    async def balances(self, address: str) -> Mapping[str, Amount]:
+        """By asset code, with XLM; raises NotFound for an account that is not there."""
+
+    async def anchored_rca(self, outage_id: str) -> str | None:
+        """The hash (hex) of the latest RCA on chain."""
+
+    async def problems(self) -> Mapping[str, str]:
+        """What stands against a payment: check to sentence; empty where nothing does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """The settings that the API heeds. `keyless`: requests of this machine need no key (local network only)."""
+
+    explorer_url: str
+    network: str = "local"
+    body_bytes_max: int = 1_048_576
+    requests_per_minute: int = 600
+    keyless: bool = False
+    private_webhooks: bool = False
+    streams_max: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """Everything outside of the API's own code."""
+
+    database: Database
+    book: SettlementBook
+    outages: OutageBook
+    stories: Stories
+    wallet_stories: WalletStories
+    temporal: TemporalHealth
+    ledger: LedgerReader
+    custody: Custody | None
+    options: ApiOptions
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def transaction_url(self, tx_hash: str | None) -> str | None:
+        """Where the transaction can be looked at."""
+        return None if tx_hash is None else f"{self.options.explorer_url.rstrip('/')}/tx/{tx_hash}"
+
+
+def deps_of(request: Request) -> Deps:
+    """The application's parts."""
+    deps: Deps = request.app.state.deps
+    return deps
+
+
+Parts = Annotated[Deps, Depends(deps_of)]
