@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
-from stellar_sdk import Asset, Keypair, scval
+from rich.console import Console
+from stellar_sdk import Asset, Keypair, StrKey, scval
+from stellar_sdk.exceptions import SdkError
 
 from adapters.stellar.deployment import Deployment, Holding
 from adapters.stellar.entries import instance_key
 from adapters.stellar.rpc import Rpc
-from cli.local_secrets import LocalSecrets
-from domain.errors import Refused, Unavailable
+from cli.local_secrets import LocalSecrets, write_contract_ids
+from domain.errors import InvalidInput, Refused, Unavailable
 from domain.money import Amount
 from settings import Settings
 
@@ -206,3 +208,41 @@ async def deploy_contract(
         arguments = [scval.to_address(address) for address in (admin or pool.public_key, pool.public_key, *tokens)]
         sla = await deployment.deploy(code, pool, salt(settings.holdfast_deployment), arguments)
         return Deployed(sla, tokens[0], tokens[1], {"pool": pool.public_key, "admin": admin or pool.public_key})
+
+
+async def deploy_command(
+    settings: Settings, console: Console, errors: Console, *, usdc: str, nociq: str, admin: str
+) -> int:
+    """`holdfast deploy`: progress on stderr, `.env` lines on stdout."""
+
+    def tell(what: str) -> None:
+        errors.print(f"{what} …", style="dim", highlight=False)
+
+    if settings.local:
+        secrets = LocalSecrets(settings.var_dir / "secrets", settings)
+        deployed = await deploy_locally(settings, secrets, tell)
+        write_contract_ids(settings, deployed.environment)
+    else:
+        tell(f"the SLA contract on {settings.stellar_network}")
+        deployed = await deploy_contract(
+            settings, usdc=_asset("--usdc", usdc), nociq=_asset("--nociq", nociq), admin=_account(admin)
+        )
+    for name, value in deployed.environment.items():
+        console.print(f"{name}={value}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _asset(option: str, text: str) -> Asset | None:
+    if not text:
+        return None
+    code, _, issuer = text.partition(":")
+    try:
+        return Asset(code, issuer)
+    except (SdkError, ValueError):
+        raise InvalidInput(f"{option} must be CODE:ISSUER", **{option.strip("-"): "CODE:ISSUER"}) from None
+
+
+def _account(text: str) -> str | None:
+    if text and not StrKey.is_valid_ed25519_public_key(text):
+        raise InvalidInput("--admin must be a Stellar account", admin="G and 55 more letters and digits")
+    return text or None

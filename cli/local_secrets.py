@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final
 from stellar_sdk import Keypair
 
 from cli.supervision import write_private
-from settings import Settings
+from settings import Settings, load_settings
 
 _SEEDS: Final = (
     "stellar_pool_secret_key",
@@ -24,6 +25,7 @@ _SEEDS: Final = (
 )
 _KEYRINGS: Final = ("payload_keys", "custody_keys")
 _WORDS: Final = ("webhook_secret",)
+_CONTRACTS: Final = "contracts.json"
 
 
 class LocalSecrets:
@@ -70,3 +72,36 @@ class LocalSecrets:
             for name in (*_SEEDS, *_KEYRINGS, *_WORDS)
             if name in fields and not self._settings.is_set(name)
         }
+
+
+def with_local(settings: Settings) -> Settings:
+    """The settings as the worker and the API of a local `holdfast up` see them: with its secrets and contract ids.
+
+    On any other network, and where `up` never ran, they are returned as they are.
+    """
+    directory = settings.var_dir / "secrets"
+    if not settings.local or not directory.is_dir():
+        return settings
+    values: dict[str, str] = {
+        name: (directory / name).read_text().strip()
+        for name in (*_SEEDS, *_KEYRINGS, *_WORDS)
+        if name in type(settings).model_fields and not settings.is_set(name) and (directory / name).exists()
+    }
+    for name, value in read_contract_ids(settings).items():
+        if not settings.is_set(name):
+            values[name] = value
+    return load_settings(**values)
+
+
+def write_contract_ids(settings: Settings, ids: Mapping[str, str]) -> None:
+    """Keep the ids of the local contracts beside the local secrets."""
+    write_private(settings.var_dir / "secrets" / _CONTRACTS, json.dumps(dict(ids), indent=2) + "\n")
+
+
+def read_contract_ids(settings: Settings) -> dict[str, str]:
+    """The ids of the local contracts by setting's name; empty where nothing was deployed."""
+    try:
+        ids: dict[str, str] = json.loads((settings.var_dir / "secrets" / _CONTRACTS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name.lower(): value for name, value in ids.items()}

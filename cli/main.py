@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from domain.errors import HoldfastError
+from domain.people import Role, Scope
 from settings import Settings, SettingsError, load_settings
 
 app = typer.Typer(
@@ -35,6 +36,17 @@ def settings_or_exit() -> Settings:
     """Read the settings; wrong ones end the command with their names."""
     try:
         return load_settings()
+    except SettingsError as error:
+        fail(str(error), 2)
+
+
+def local_settings_or_exit() -> Settings:
+    """Read the settings as the local worker sees them: with the secrets and ids that `holdfast up` made."""
+    from cli.local_secrets import with_local  # noqa: PLC0415
+
+    settings = settings_or_exit()
+    try:
+        return with_local(settings)
     except SettingsError as error:
         fail(str(error), 2)
 
@@ -79,6 +91,144 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
     except StackError as error:
         fail(str(error))
     console.print(f"Cleared {directory}/.")
+
+
+@app.command()
+def deploy(
+    usdc: Annotated[str, typer.Option(metavar="CODE:ISSUER", help="Have this asset's contract, too.")] = "",
+    nociq: Annotated[str, typer.Option(metavar="CODE:ISSUER", help="The same for the reward token.")] = "",
+    admin: Annotated[str, typer.Option(metavar="G…", help="The contract's administrator; else the pool.")] = "",
+) -> None:
+    """Deploy and configure the contracts on the network at hand; prints their ids as `.env` lines.
+
+    Again changes nothing and prints the same ids. On the local network it also makes the play money.
+    """
+    from cli.deploy import deploy_command  # noqa: PLC0415
+
+    run(deploy_command(settings_or_exit(), console, errors, usdc=usdc, nociq=nociq, admin=admin))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Leave after the table; writes var/demo.json.")] = False,
+) -> None:
+    """Start everything and play the guide's two payments; against a running `holdfast up` where there is one."""
+    from cli.demo import run_demo  # noqa: PLC0415
+
+    run(run_demo(settings_or_exit(), console, once=once))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check everything that a payment needs, and name what to mend. Exit status 1 where something fails."""
+    from cli.doctor import run_doctor  # noqa: PLC0415
+
+    run(run_doctor(local_settings_or_exit(), console, as_json=as_json))
+
+
+@app.command()
+def freeze(reason: Annotated[str, typer.Option(help="Why; it is in the audit log.")] = "") -> None:
+    """Stop all sending, at once and on every worker, until `holdfast thaw`."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.freeze(settings_or_exit(), console, reason))
+
+
+@app.command()
+def thaw(reason: Annotated[str, typer.Option(help="Why; it is in the audit log.")] = "") -> None:
+    """Resume sending."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.thaw(settings_or_exit(), console, reason))
+
+
+@app.command()
+def reconcile() -> None:
+    """Mend the record after a restore: read what the ledger has paid, then let sending begin again."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.reconcile(local_settings_or_exit(), console))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to date."""
+    from cli import records  # noqa: PLC0415
+
+    settings = settings_or_exit()
+    try:
+        raise typer.Exit(records.migrate(settings, console))
+    except HoldfastError as error:
+        fail(f"{error.message} ({error.code})")
+
+
+keys = typer.Typer(help="API keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("create")
+def keys_create(
+    person: Annotated[str, typer.Argument(help="Whose: a name of `holdfast people list`.")],
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    scope: Annotated[list[Scope] | None, typer.Option(help="Only this; may be repeated. All without.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="How long it is valid. Without end without.")] = None,
+) -> None:
+    """Make a key for a person; its text is printed once, as the last line."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.make_key(settings_or_exit(), console, person=person, label=label, scopes=scope or (), days=days))
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """Show all keys, without their secrets."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.list_keys(settings_or_exit(), console))
+
+
+@keys.command("revoke")
+def keys_revoke(key_id: Annotated[str, typer.Argument(help="Such as key:0123456789ab.")]) -> None:
+    """End a key at once."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.revoke_key(settings_or_exit(), console, key_id))
+
+
+people = typer.Typer(help="The people behind the keys; four eyes needs two.", no_args_is_help=True)
+app.add_typer(people, name="people")
+
+
+@people.command("add")
+def people_add(
+    name: Annotated[str, typer.Argument(help="The person's name.")],
+    role: Annotated[list[Role], typer.Option(help="What the person is here for; may be repeated.")],
+    email: Annotated[str | None, typer.Option(help="Where approvals are asked for.")] = None,
+) -> None:
+    """Add a named person."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.add_person(settings_or_exit(), console, name=name, roles=role, email=email))
+
+
+@people.command("list")
+def people_list() -> None:
+    """Show everybody."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.list_people(settings_or_exit(), console))
+
+
+audit = typer.Typer(help="The audit log.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
+
+@audit.command("verify")
+def audit_verify() -> None:
+    """Walk the chain of the whole log; exit status 1 where a link is broken."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.verify_audit(settings_or_exit(), console))
 
 
 if __name__ == "__main__":

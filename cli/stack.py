@@ -21,7 +21,7 @@ from adapters.database.migrate import upgrade
 from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
 from cli.deploy import Deployed, deploy_locally
 from cli.local_people import LocalKeys, register_locally
-from cli.local_secrets import LocalSecrets
+from cli.local_secrets import LocalSecrets, write_contract_ids
 from cli.supervision import Program, Supervisor, SupervisorError, write_private
 from cli.up_state import AlreadyUpError, Lock, StackError
 from domain.errors import HoldfastError
@@ -274,6 +274,7 @@ class Stack:
             self.settings, self._secrets, lambda what: self._progress.doing("contracts", what)
         )
         self.facts.deployed = deployed
+        write_contract_ids(self.settings, deployed.environment)
         self._environment |= self._secrets.environment()
         self._environment |= {
             name: value for name, value in deployed.environment.items() if not self.settings.is_set(name.lower())
