@@ -40,7 +40,7 @@ _SETTLE_MAX: Final = timedelta(minutes=10)
 _ASK_AFTER: Final = timedelta(minutes=10)
 """How long a payment may be without proof before a person is asked to look; it is never failed by a timer."""
 _PAUSE_MAX: Final = timedelta(minutes=1)
-_EVENTS_MAX: Final = 2000
+_EVENTS_MAX: Final = 500
 
 _SENTENCES: Final = {
     Waits.REPAIR: "The clock runs until the outage is resolved.",
