@@ -36,7 +36,7 @@ class HeadBook:
         }
         async with self._database.begin() as connection:
             await connection.execute(
-                upsert(ledger_head).values(**columns).on_conflict_do_update(index_elements=["only"], set_=columns)
+                upsert(ledger_head).values(**columns).on_conflict_do_update(index_elements=["one"], set_=columns)
             )
 
     async def advance(self, head: LedgerHead, *, at_least: int) -> bool:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, or_, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -386,7 +387,7 @@ class SettlementBook:
                 return ()
             rows = await connection.execute(
                 select(sends.c.settlement_id, sends.c.outer_hash, sends.c.envelope, sends.c.inclusion_fee)
-                .distinct(sends.c.settlement_id)
+                .ext(distinct_on(sends.c.settlement_id))
                 .join(settlements, settlements.c.id == sends.c.settlement_id)
                 .where(
                     settlements.c.status.in_((_S.SUBMITTED, _S.UNKNOWN)),

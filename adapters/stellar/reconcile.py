@@ -74,7 +74,7 @@ class Reconciler:
         since = known[0] + 1 if known else latest.sequence
         if since > latest.sequence + 1:
             raise Refused(
-                f"the ledger stands at {latest.sequence}, the record at {since - 1}: the network was reset, its payments "
+                f"the ledger stands at {latest.sequence}, the record at {since - 1}: it was reset, its payments "
                 "are gone. Begin anew with `holdfast reset` (local) or another HOLDFAST_DEPLOYMENT"
             )
         lost = await self._lost(since, latest.sequence)

@@ -7,7 +7,8 @@ use soroban_sdk::{
 use crate::{
     events, payment, rca, sla,
     storage::{self, SCHEMA},
-    AdminError, Bands, Config, PaymentKind, PaymentResult, RcaAnchor, Severity, SlaResult, Terms,
+    AdminError, Bands, Config, PaymentKind, PaymentResult, RcaAnchor, Settled, Severity, SlaResult,
+    Terms,
 };
 
 contractmeta!(key = "Name", val = "Holdfast SLA calculator");
@@ -50,6 +51,7 @@ impl SlaCalculator {
             }
         }
         storage::initialize(&env, &admin, &executor, &usdc_token, &reward_token);
+        storage::extend_instance_to_max(&env);
     }
 
     /// Decides what an outage costs or earns, by the terms of now. Anybody may
@@ -117,28 +119,44 @@ impl SlaCalculator {
         let function = Symbol::new(&env, "execute_payment");
         let fresh = match settlement_marker::claim(&env, &id, &function, &arguments) {
             Claim::Fresh(fresh) => fresh,
-            Claim::Replay(marker) => return replay(&env, &marker),
+            Claim::Replay(marker) => {
+                let first: Settled = marker.read_outcome(&env);
+                let told = payment_result(
+                    &env,
+                    id,
+                    outage_id,
+                    severity,
+                    mttr_minutes,
+                    operator,
+                    noc_team,
+                    first,
+                );
+                return replay(&env, &marker, told);
+            }
         };
         require_in_service(&env);
 
-        let sla = decide(&env, outage_id, severity, mttr_minutes);
-        let (token, from, to) = match sla.kind {
-            PaymentKind::Penalty => (storage::usdc_token(&env), operator, executor),
-            PaymentKind::Reward => (storage::reward_token(&env), executor, noc_team),
-        };
-        let paid = PaymentResult {
+        let sla = decide(&env, outage_id.clone(), severity, mttr_minutes);
+        let settled = Settled {
             amount: sla.amount,
-            from,
-            id,
             kind: sla.kind,
-            replayed: false,
-            sla,
-            to,
-            token,
+            pool: executor,
+            rating: sla.rating,
+            threshold: sla.threshold_minutes,
         };
         // Written before the token is called: even a token that could call back
         // would find the id used.
-        fresh.settle(&env, &paid);
+        fresh.settle(&env, &settled);
+        let paid = payment_result(
+            &env,
+            id,
+            outage_id,
+            severity,
+            mttr_minutes,
+            operator,
+            noc_team,
+            settled,
+        );
         payment::transfer(&env, &paid);
         if let Some(hash) = rca_hash {
             rca::anchor(&env, &paid.sla.outage_id, &hash);
@@ -398,8 +416,44 @@ fn decide(env: &Env, outage_id: Symbol, severity: Severity, mttr_minutes: u32) -
     }
 }
 
-fn replay(env: &Env, marker: &Marker) -> PaymentResult {
-    let first: PaymentResult = marker.read_outcome(env);
+/// The payment that a marker and the arguments of its call describe.
+#[allow(clippy::too_many_arguments)] // the arguments of the call
+fn payment_result(
+    env: &Env,
+    id: BytesN<32>,
+    outage_id: Symbol,
+    severity: Severity,
+    mttr_minutes: u32,
+    operator: Address,
+    noc_team: Address,
+    settled: Settled,
+) -> PaymentResult {
+    let (token, from, to) = match settled.kind {
+        PaymentKind::Penalty => (storage::usdc_token(env), operator, settled.pool),
+        PaymentKind::Reward => (storage::reward_token(env), settled.pool, noc_team),
+    };
+    PaymentResult {
+        amount: settled.amount,
+        from,
+        id,
+        kind: settled.kind,
+        replayed: false,
+        sla: SlaResult {
+            amount: settled.amount,
+            kind: settled.kind,
+            mttr_minutes,
+            outage_id,
+            rating: settled.rating,
+            severity,
+            threshold_minutes: settled.threshold,
+            violated: mttr_minutes > settled.threshold,
+        },
+        to,
+        token,
+    }
+}
+
+fn replay(env: &Env, marker: &Marker, first: PaymentResult) -> PaymentResult {
     events::Replayed {
         id: first.id.clone(),
         outage_id: first.sla.outage_id.clone(),

@@ -49,5 +49,6 @@ pub use errors::{AdminError, SlaError};
 pub use settlement_marker::{Marker, MarkerError, MarkerKey};
 pub use storage::DataKey;
 pub use types::{
-    Bands, Config, PaymentKind, PaymentResult, Rating, RcaAnchor, Severity, SlaResult, Terms,
+    Bands, Config, PaymentKind, PaymentResult, Rating, RcaAnchor, Settled, Severity, SlaResult,
+    Terms,
 };

@@ -100,7 +100,22 @@ pub struct SlaResult {
     pub violated: bool,
 }
 
-/// A payment made. Also the outcome in its marker, there with `replayed` false.
+/// What a marker keeps of a payment: what the call's arguments do not say. Every
+/// byte of it is paid for until the network's greatest TTL.
+#[contracttype]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settled {
+    /// Units of 10^-7.
+    pub amount: i128,
+    pub kind: PaymentKind,
+    /// The executor of that time.
+    pub pool: Address,
+    pub rating: Rating,
+    /// Minutes.
+    pub threshold: u32,
+}
+
+/// A payment made.
 #[contracttype]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PaymentResult {

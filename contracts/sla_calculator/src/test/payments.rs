@@ -1,8 +1,8 @@
 use soroban_sdk::{
     symbol_short,
     testutils::{
-        storage::{Instance as _, Persistent as _},
-        Address as _, Deployer as _, Events as _, IssuerFlags, Ledger as _,
+        storage::Persistent as _, Address as _, Deployer as _, Events as _, IssuerFlags,
+        Ledger as _,
     },
     token::{StellarAssetClient, TokenClient},
     xdr::{self, Limits, ScSymbol, ScVal, ScVec, WriteXdr},
@@ -11,8 +11,8 @@ use soroban_sdk::{
 
 use super::world::{each_code, World, ALLOWANCE, OPERATOR_USDC, POOL_REWARDS};
 use crate::{
-    events, payment, sla::TOKEN, Marker, MarkerKey, PaymentKind, PaymentResult, Rating, Severity,
-    SlaError, SlaResult,
+    events, payment, sla::TOKEN, Marker, MarkerKey, PaymentKind, PaymentResult, Rating, Settled,
+    Severity, SlaError, SlaResult,
 };
 
 /// The contract told exactly this, in the last call.
@@ -450,8 +450,14 @@ fn the_marker_lies_where_programs_outside_look_for_it() {
         assert!(!marker.voided);
         let outcome: Map<Symbol, Val> = marker.outcome.unwrap();
         assert_eq!(
-            PaymentResult::try_from_val(&world.env, &outcome.to_val()).unwrap(),
-            paid
+            Settled::try_from_val(&world.env, &outcome.to_val()).unwrap(),
+            Settled {
+                amount: paid.amount,
+                kind: paid.kind,
+                pool: paid.to.clone(),
+                rating: paid.sla.rating,
+                threshold: paid.sla.threshold_minutes,
+            }
         );
         let amount: i128 = outcome
             .get_unchecked(symbol_short!("amount"))
@@ -465,7 +471,7 @@ fn markers_reports_and_the_contract_are_kept_alive() {
     each_code(|world| {
         let mut order = world.order(1, Severity::High, 10);
         order.rca_hash = Some(world.id(7));
-        let ninety_days = 90 * 17_280;
+        let day = 17_280;
         world.pay(&order).unwrap();
         world.void(&world.id(2)).unwrap();
         let max = world.env.storage().max_ttl();
@@ -480,16 +486,16 @@ fn markers_reports_and_the_contract_are_kept_alive() {
         }
         let report = crate::DataKey::Rca(order.outage_id.clone()).into_val(&world.env);
         assert_eq!(ttl_of(&report), max);
-        world.env.as_contract(&world.contract, || {
-            assert_eq!(world.env.storage().instance().get_ttl(), ninety_days);
-        });
-        assert_eq!(
-            world.env.deployer().get_contract_code_ttl(&world.contract),
-            ninety_days
-        );
+        let instance_ttl = || {
+            world
+                .env
+                .deployer()
+                .get_contract_instance_ttl(&world.contract)
+        };
+        assert_eq!(instance_ttl(), max, "a new contract begins with all of it");
 
-        // A replay much later renews them.
-        let later = 80 * 17_280;
+        // A replay much later renews them; the instance a day at a time.
+        let later = max - 50 * day;
         world.env.ledger().with_mut(|ledger| {
             ledger.sequence_number += later;
         });
@@ -497,9 +503,7 @@ fn markers_reports_and_the_contract_are_kept_alive() {
         assert_eq!(ttl_of(&key), max - later);
         assert!(world.pay(&order).unwrap().replayed);
         assert_eq!(ttl_of(&key), max);
-        world.env.as_contract(&world.contract, || {
-            assert_eq!(world.env.storage().instance().get_ttl(), ninety_days);
-        });
+        assert_eq!(instance_ttl(), 61 * day);
     });
 }
 
