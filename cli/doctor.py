@@ -167,6 +167,8 @@ async def run_doctor(settings: Settings, console: Console, *, as_json: bool) -> 
         console.print_json(data={"ok": not findings.failed, "checks": lines})
         return 1 if findings.failed else 0
     table = Table.grid(padding=(0, 2))
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for line in findings.lines:
         table.add_row(
             Text(line.level.value, style=_STYLES[line.level]), Text(line.check, style="bold"), line.finding

@@ -55,7 +55,7 @@ class LedgerCheck:
         self._deployment = Deployment(rpc, settings.stellar_network_passphrase)
         self._assets: dict[str, Asset | None] = {}
         self._ledger = 0
-        self._close_seconds = 5.0
+        self._close_seconds = settings.ledger_close_ms / 1000 if settings.starts_ledger else 5.0
 
     async def run(self) -> None:
         """Check everything that does not need the registry."""

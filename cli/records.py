@@ -95,6 +95,7 @@ async def list_keys(settings: Settings, console: Console) -> int:
         names = {person.id: person.name for person in await people_book.list_people(connection)}
         keys = await people_book.list_keys(connection)
     table = Table("id", "begins", "person", "label", "scopes", "last used", "standing")
+    table.columns[0].no_wrap = True  # it is what `keys revoke` takes
     now = datetime.now(UTC)
     for key in keys:
         standing = "valid"

@@ -224,7 +224,10 @@ class Stack:
             for need in needs:
                 if need in done:
                     await done[need].wait()
-            await step()
+            try:
+                await step()
+            except (HoldfastError, SupervisorError) as error:
+                raise StackError(f"{name}: {error}") from error
             done[name].set()
 
         try:
@@ -396,8 +399,4 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     for error in leaves:
         if isinstance(error, StackError):
             return error
-        if isinstance(error, HoldfastError):
-            return StackError(f"{error.message}")
-        if isinstance(error, SupervisorError):
-            return StackError(str(error))
     return leaves[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from stellar_sdk import Account, Keypair, SorobanDataBuilder, TransactionBuilder, TransactionEnvelope, xdr
@@ -83,7 +83,8 @@ class OwnSequence:
         sequence = await self._sequence()
         if sequence is None:
             raise Refused(f"the account {self.address} is not on the ledger", code="account_missing")
-        max_time = int((head.closed_at + _VALID_FOR).timestamp())
+        # From the later of the two clocks: a local ledger that was stopped wakes with an old close time.
+        max_time = int((max(head.closed_at, datetime.now(UTC)) + _VALID_FOR).timestamp())
         builder = TransactionBuilder(Account(self.address, sequence), self._passphrase, self._fee)
         for operation in operations:
             builder.append_operation(operation)
@@ -169,7 +170,7 @@ class OwnSequence:
         return "expired" if head.closed_at.timestamp() > pin.max_time else "wait"
 
     def _turned_away(self, code: str) -> Exception:
-        if "BAD_SEQ" in code or "INSUFFICIENT_FEE" in code:
+        if any(word in code for word in ("BAD_SEQ", "INSUFFICIENT_FEE", "TOO_LATE", "TOO_EARLY")):
             return Unavailable(f"the ledger did not take it ({code})", code="ledger_unavailable")
         return Refused(f"the ledger did not take it: {code}", code="failed_on_ledger", result=code)
 
