@@ -52,11 +52,11 @@ class LocalLedger:
         return _call("GET", f"{self.url}/friendbot?{urllib.parse.urlencode({'addr': address})}")
 
     def admin(self, path: str, **params: Any) -> Any:
-        """POST to `/admin/PATH`, such as `admin("faults", kind="http_503", count=3)`."""
+        """POST to `/admin/PATH`, such as `admin("ledgers/advance", count=3)`."""
         return _call("POST", f"{self.url}/admin/{path}", params)
 
     def fault(self, kind: str, **params: Any) -> Any:
-        """Ask for misbehaviour of a kind, for `count` requests or `duration_ms`, of one `method` or all."""
+        """Ask for misbehaviour of a kind, for `count` requests or `seconds`; `method` narrows it."""
         return self.admin("faults", kind=kind, **params)
 
     def clear_faults(self) -> None:

@@ -6,28 +6,24 @@ its own; the ledger's state is shared, so tests make their own accounts.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 
 from adapters.database.engine import Database
+from adapters.database.migrate import upgrade
+from adapters.temporal.search_attributes import register_search_attributes
 from localnet.clients import LocalInbox, LocalLedger
 from localnet.parts import free_port, postgres
 from localnet.parts import inbox as inbox_part
@@ -81,16 +77,7 @@ def template_database(postgres_url: str) -> str:
     name = "holdfast_template"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    if find_spec("adapters.database.migrate") is not None:
-        upgrade: Any = import_module("adapters.database.migrate").upgrade
-        result = upgrade(_with_database(postgres_url, name))
-        if inspect.isawaitable(result):
-            import asyncio
-
-            async def wait() -> None:
-                await result
-
-            asyncio.run(wait())
+    upgrade(_with_database(postgres_url, name))
     return name
 
 
@@ -134,19 +121,8 @@ async def temporal_namespace(temporal_address: str) -> str:
     await client.workflow_service.register_namespace(
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=Duration(seconds=86_400))
     )
-    if find_spec("adapters.temporal") is not None and find_spec("adapters.temporal.search_attributes") is not None:
-        attributes: dict[str, str] = import_module("adapters.temporal.search_attributes").SEARCH_ATTRIBUTES
-        kinds = {key: _indexed_value_type(kind) for key, kind in attributes.items()}
-        await client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(namespace=name, search_attributes=kinds)
-        )
+    await register_search_attributes(await Client.connect(temporal_address, namespace=name))
     return name
-
-
-def _indexed_value_type(kind: str) -> IndexedValueType.ValueType:
-    """Give the server's number of a type that the command line spells `KeywordList`."""
-    screaming = "".join(f"_{letter}" if letter.isupper() else letter for letter in kind).upper()
-    return IndexedValueType.Value(f"INDEXED_VALUE_TYPE{screaming}")
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from stellar_sdk import Keypair
 from temporalio import workflow
 from temporalio.testing import TimeSkipper, WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from adapters.database.engine import Database
+from localnet.clients import LocalLedger, LocalPartError
 from localnet.parts import PartError, free_port, postgres
 from localnet.parts import temporal as temporal_part
 from localnet.process import RunningPart
@@ -65,6 +67,29 @@ def test_a_taken_port_is_named_with_its_setting(tmp_path: Path, temporal_address
     port = int(temporal_address.rpartition(":")[2])
     with pytest.raises(PartError, match=f"port {port}, and it is taken; set TEMPORAL_PORT"):
         RunningPart(temporal_part(port), tmp_path / "log").start()
+
+
+def test_the_ledger_makes_accounts_and_misbehaves_until_the_test_ends(ledger: LocalLedger) -> None:
+    account = Keypair.random().public_key
+    ledger.friendbot(account)
+    ledger.fault("unavailable", method="getLatestLedger", count=1)
+    with pytest.raises(LocalPartError, match="503"):
+        ledger.latest_ledger()
+    ledger.fault("unavailable", method="getLatestLedger", count=100)
+    ledger.clear_faults()
+    assert ledger.latest_ledger() > 1
+
+
+def test_a_killed_ledger_resumes_where_it_was(own_ledger: LocalLedger, tmp_path: Path) -> None:
+    process: RunningPart = own_ledger.process  # type: ignore[attr-defined]
+    account = Keypair.random().public_key
+    own_ledger.friendbot(account)
+    before = own_ledger.latest_ledger()
+    process.kill()
+    process.start()
+    assert own_ledger.latest_ledger() >= before
+    with pytest.raises(LocalPartError, match="already funded"):
+        own_ledger.friendbot(account)
 
 
 def test_stopping_leaves_no_process(tmp_path: Path) -> None:
