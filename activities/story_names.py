@@ -14,6 +14,7 @@ SETTLE_BULK: Final = "settle-bulk"
 """The task queue of batches."""
 
 OUTAGE_STORY: Final = "OutageStory"
+WALLET_STORY: Final = "WalletStory"
 CHANGED_SIGNAL: Final = "changed"
 """The signal of every story; it carries nothing, and only wakes."""
 
@@ -28,3 +29,8 @@ AMOUNT: Final = SearchAttributeKey.for_float("HoldfastAmount")
 def outage_story_id(outage_id: str) -> str:
     """The workflow id of an outage's story: `outage:OUT001`."""
     return f"outage:{outage_id}"
+
+
+def wallet_story_id(user_id: str) -> str:
+    """The workflow id of a wallet's story: `wallet:user123`."""
+    return f"wallet:{user_id}"

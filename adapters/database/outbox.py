@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, func, insert, or_, select, text, update
+from sqlalchemy import Row, ScalarResult, and_, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -76,7 +76,7 @@ async def place(connection: AsyncConnection) -> int:
 
 async def _address(connection: AsyncConnection, row: Row[Any]) -> None:
     """Write a delivery for everybody who is to hear of it."""
-    wanted = await connection.scalars(
+    wanted: ScalarResult[str] = await connection.scalars(
         select(webhook_endpoints.c.id).where(
             webhook_endpoints.c.disabled_at.is_(None),
             or_(
@@ -244,9 +244,3 @@ async def read_events(
 async def last_position(connection: AsyncConnection) -> int:
     """Where the stream ends now."""
     return int((await connection.execute(select(func.coalesce(func.max(events.c.position), 0)))).scalar_one())
-
-
-async def unsent(connection: AsyncConnection) -> int:
-    """How many messages wait, for the metrics."""
-    counted = await connection.execute(text("SELECT count(*) FROM deliveries WHERE state = 'pending'"))
-    return int(counted.scalar_one())
