@@ -17,10 +17,10 @@ pub const ALREADY_FUNDED: &str = "account already funded to starting balance";
 /// 10,000 XLM in stroops.
 pub const STARTING_BALANCE: i64 = 100_000_000_000;
 /// Operations that one transaction may have.
-const OPERATIONS_MAX: usize = 100;
+pub const OPERATIONS_MAX: usize = 100;
 
-/// One transaction that makes all accounts that don't exist yet. The rest, if
-/// there are more than fit, must ask again.
+/// One transaction that makes all accounts that don't exist yet; `wanted` is at
+/// most what one transaction holds.
 pub fn transaction(state: &State, network_id: &[u8; 32], wanted: &[AccountId]) -> Option<Tx> {
     let mut accounts: Vec<&AccountId> = wanted
         .iter()
@@ -28,7 +28,6 @@ pub fn transaction(state: &State, network_id: &[u8; 32], wanted: &[AccountId]) -
         .collect();
     accounts.sort();
     accounts.dedup();
-    accounts.truncate(OPERATIONS_MAX);
     if accounts.is_empty() {
         return None;
     }

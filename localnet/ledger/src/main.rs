@@ -35,6 +35,7 @@ async fn serve(options: Options) -> Result<(), String> {
     let manual = options.manual;
     let state = options.state.clone();
     let server = Server::start(options).await?;
+    let rpc = server.rpc();
     println!("ready {}", server.url);
     println!("network {passphrase:?}");
     match state {
@@ -51,5 +52,7 @@ async fn serve(options: Options) -> Result<(), String> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    // The ledger at hand is finished and written before the process ends.
+    tokio::task::block_in_place(|| rpc.node.stop());
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! would change it. Readers take views.
 
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -63,7 +63,7 @@ pub struct Node {
     pub network_id: [u8; 32],
     /// Active faults.
     pub faults: Arc<Faults>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Node {
@@ -112,7 +112,7 @@ impl Node {
             chain,
             network_id,
             faults,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -167,9 +167,10 @@ impl Node {
     }
 
     /// Stops the writer and waits for it.
-    pub fn stop(&mut self) {
+    pub fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().map_or(None, |mut t| t.take());
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
     }
@@ -328,7 +329,9 @@ impl Writer {
             MAX_TX_SET_OPERATIONS as usize,
             MAX_SOROBAN_TXS as usize,
         );
-        let funds = std::mem::take(&mut self.funds);
+        // Whoever has no room in one transaction waits for the next ledger.
+        let room = self.funds.len().min(friendbot::OPERATIONS_MAX);
+        let funds: Vec<_> = self.funds.drain(..room).collect();
         let wanted: Vec<AccountId> = funds.iter().map(|f| f.0.clone()).collect();
         let gift = friendbot::transaction(&self.state, &self.network_id, &wanted);
         txs.extend(gift);

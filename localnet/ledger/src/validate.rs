@@ -7,8 +7,8 @@ use std::sync::Arc;
 use soroban_env_host::fees::{compute_transaction_resource_fee, TransactionResources};
 use stellar_xdr::{
     AccountId, InnerTransactionResult, InnerTransactionResultExt, InnerTransactionResultPair,
-    InnerTransactionResultResult as Code, LedgerKey, OperationBody, OperationResult, Signer,
-    SorobanResources, SorobanTransactionDataExt, TransactionResult, TransactionResultExt,
+    InnerTransactionResultResult as Code, LedgerKey, MuxedAccount, OperationBody, OperationResult,
+    Signer, SorobanResources, SorobanTransactionDataExt, TransactionResult, TransactionResultExt,
     TransactionResultResult,
 };
 
@@ -329,25 +329,16 @@ fn check_soroban(tx: &Tx, ctx: &LedgerContext) -> Result<(), Code> {
 /// A contract call with a memo or a muxed source is refused: contracts see
 /// neither, and a payment's reference would be lost without a word.
 fn carries_muxed(tx: &Tx) -> bool {
-    let call = tx.operations().iter().find_map(|op| match &op.body {
-        OperationBody::InvokeHostFunction(call) => Some((op, call)),
-        _ => None,
-    });
-    let Some((op, call)) = call else {
-        return false;
-    };
-    use stellar_xdr::{MuxedAccount, SorobanCredentials};
-    let muxed = matches!(tx.tx.source_account, MuxedAccount::MuxedEd25519(_))
-        || matches!(op.source_account, Some(MuxedAccount::MuxedEd25519(_)));
-    let by_source = call
-        .auth
+    let is_muxed = |a: &MuxedAccount| matches!(a, MuxedAccount::MuxedEd25519(_));
+    let call = tx
+        .operations()
         .iter()
-        .any(|a| matches!(a.credentials, SorobanCredentials::SourceAccount));
-    let direct = matches!(
-        call.host_function,
-        stellar_xdr::HostFunction::InvokeContract(_)
-    );
-    direct && (tx.has_memo() || muxed) && !by_source
+        .find(|op| matches!(op.body, OperationBody::InvokeHostFunction(_)));
+    call.is_some_and(|op| {
+        tx.has_memo()
+            || is_muxed(&tx.tx.source_account)
+            || op.source_account.as_ref().is_some_and(is_muxed)
+    })
 }
 
 /// Declared resources against the network's limits.

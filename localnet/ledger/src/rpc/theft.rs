@@ -71,7 +71,8 @@ fn signer(credentials: &SorobanCredentials) -> Option<ScAddress> {
 }
 
 fn transfer(token: ContractId, from: ScAddress, amount: i64) -> SorobanAuthorizedInvocation {
-    let stranger = xdr::account_id(xdr::sha256("a stranger"));
+    let stranger = ed25519_dalek::SigningKey::from_bytes(&xdr::sha256("a stranger"));
+    let stranger = xdr::account_id(stranger.verifying_key().to_bytes());
     let args = vec![
         ScVal::Address(from),
         ScVal::Address(ScAddress::Account(stranger)),

@@ -180,6 +180,15 @@ async fn under_declared_resources_are_refused_or_run_out() {
 }
 
 #[tokio::test]
+async fn a_contract_call_takes_no_memo() {
+    let (net, a, contract) = with_data().await;
+    let mut tx = net.prepare(&a, put(&contract, "two")).await;
+    tx.memo = Memo::Id(7);
+    let sent = net.send(&net.sign(&tx, &[&a])).await;
+    assert_eq!(sent.error, Some(TransactionResultResult::TxSorobanInvalid));
+}
+
+#[tokio::test]
 async fn a_key_outside_the_footprint_traps() {
     let (net, a, contract) = with_data().await;
     let mut tx = net.prepare(&a, put(&contract, "two")).await;

@@ -204,6 +204,24 @@ async fn friendbot_gives_once() {
 }
 
 #[tokio::test]
+async fn friendbot_serves_more_at_once_than_one_transaction_holds() {
+    let mut options = holdfast_ledger::options::Options::for_test();
+    options.manual = false;
+    options.close_ms = 50;
+    let net = std::sync::Arc::new(Net::with(options).await);
+    let asking: Vec<_> = (0..230)
+        .map(|i| {
+            let net = net.clone();
+            tokio::spawn(async move { net.fund(&format!("account {i}")).await })
+        })
+        .collect();
+    for asked in asking {
+        let key = asked.await.unwrap();
+        assert_eq!(net.balance(&key), 100_000_000_000);
+    }
+}
+
+#[tokio::test]
 async fn history_older_than_the_retention_goes() {
     let mut options = holdfast_ledger::options::Options::for_test();
     options.retention_ledgers = 5;
