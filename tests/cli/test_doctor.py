@@ -1,0 +1,134 @@
+"""The doctor names what to mend, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from stellar_sdk import scval
+
+from adapters.database.registry import Operator
+from adapters.stellar.deployment import invocation
+from adapters.stellar.own_sequence import OwnSequence
+from adapters.stellar.rpc import Rpc
+from cli.deploy import Deployed, deploy_locally
+from cli.doctor import examine
+from cli.doctor_ledger import LedgerCheck
+from cli.findings import Finding, Findings, Level
+from cli.local_secrets import LocalSecrets, with_local, write_contract_ids
+from settings import Settings, load_settings
+from tests.conftest import TestLedger
+
+
+@pytest.fixture
+def bare(ledger: TestLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
+    monkeypatch.setenv("STELLAR_SOROBAN_RPC_URL", ledger.url)
+    return load_settings(None)
+
+
+@pytest.fixture
+def secrets(bare: Settings, tmp_path: Path) -> LocalSecrets:
+    return LocalSecrets(tmp_path / "secrets", bare)
+
+
+@pytest.fixture
+async def rpc(ledger: TestLedger) -> AsyncIterator[Rpc]:
+    async with Rpc(ledger.url) as client:
+        yield client
+
+
+async def _deployed(bare: Settings, secrets: LocalSecrets) -> tuple[Settings, Deployed]:
+    deployed = await deploy_locally(bare, secrets)
+    write_contract_ids(bare, deployed.environment)
+    return with_local(bare), deployed
+
+
+async def _look(settings: Settings, rpc: Rpc, operators: list[Operator] | None = None) -> dict[str, Finding]:
+    findings = Findings()
+    check = LedgerCheck(settings, rpc, findings)
+    await check.run()
+    await check.operators(operators or [])
+    return {line.check: line for line in findings.lines}
+
+
+async def test_after_a_deployment_nothing_on_the_ledger_is_to_mend(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, deployed = await _deployed(bare, secrets)
+    operator = Operator(id="acme", name="Acme", wallet=deployed.accounts["operator"])
+    lines = await _look(settings, rpc, [operator])
+    # Ten ledgers a second use up in days what lasts half a year on the public network.
+    allowance = lines.pop("operator acme allowance")
+    assert allowance.level is Level.WARN
+    assert "500,000 through ledger" in allowance.finding
+    assert {line.level for line in lines.values()} == {Level.OK}, lines
+
+
+async def test_before_a_deployment_each_missing_thing_is_named_with_its_remedy(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    lines = await _look(with_local(bare), rpc)
+    assert lines["pool account"].level is Level.FAIL
+    assert "Create it" in lines["pool account"].mend
+    assert "holdfast deploy" in lines["USDC_TOKEN_ADDRESS"].mend
+    assert lines["contract"].finding == "SLA_CONTRACT_ID is not set"
+
+
+async def test_another_networks_passphrase_is_a_failure(bare: Settings, rpc: Rpc) -> None:
+    wrong = load_settings(None, stellar_network_passphrase="Another Network ; 2020")
+    lines = await _look(wrong, rpc)
+    assert lines["network"].level is Level.FAIL
+    assert "STELLAR_NETWORK_PASSPHRASE" in lines["network"].mend
+
+
+async def test_a_contract_with_another_executor_is_a_failure(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, deployed = await _deployed(bare, secrets)
+    admin = secrets.keypair("sla_admin_secret_key")
+    call = invocation(deployed.sla, "set_executor", scval.to_address(deployed.accounts["noc_team"]))
+    await OwnSequence(rpc, admin, settings.stellar_network_passphrase).land([call])
+    lines = await _look(settings, rpc)
+    assert lines["contract executor"].level is Level.FAIL
+    assert "set_executor" in lines["contract executor"].mend
+
+
+async def test_a_paused_contract_and_an_allowance_that_was_taken_back_are_failures(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, deployed = await _deployed(bare, secrets)
+    passphrase = settings.stellar_network_passphrase
+    await OwnSequence(rpc, secrets.keypair("sla_admin_secret_key"), passphrase).land(
+        [invocation(deployed.sla, "pause")]
+    )
+    operator = secrets.keypair("operator_secret_key")
+    ledger = (await rpc.latest_ledger()).sequence
+    nothing = invocation(
+        deployed.usdc,
+        "approve",
+        scval.to_address(operator.public_key),
+        scval.to_address(deployed.sla),
+        scval.to_int128(0),
+        scval.to_uint32(ledger + 50),
+    )
+    await OwnSequence(rpc, operator, passphrase).land([nothing])
+    lines = await _look(settings, rpc, [Operator(id="acme", name="Acme", wallet=operator.public_key)])
+    assert lines["contract paused"].level is Level.FAIL
+    assert lines["operator acme allowance"].level is Level.FAIL
+    assert "approve" in lines["operator acme allowance"].mend
+
+
+async def test_services_that_do_not_answer_are_named_with_their_settings(
+    bare: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://postgres@127.0.0.1:1/holdfast")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("SMTP_PORT", "1")
+    findings = await examine(load_settings(None))
+    lines = {line.check: line for line in findings.lines}
+    assert lines["database"].mend == "Check DATABASE_URL."
+    assert "TEMPORAL_ADDRESS" in lines["temporal"].mend
+    assert "SMTP_HOST" in lines["mail"].mend
+    assert findings.failed
