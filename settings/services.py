@@ -122,11 +122,11 @@ class ServiceSettings(StellarSettings):
         "The port of the Temporal SDK's Prometheus metrics.", default=9465, **PORT
     )
     otel_exporter_otlp_endpoint: str = setting(
-        "The OpenTelemetry collector that traces and the SDK's metrics are sent to.",
+        "The OpenTelemetry collector that traces and the SDK's metrics are sent to, by OTLP over HTTP.",
         default="",
         default_text="none: metrics are served for Prometheus, nothing is traced",
-        right="an http or https URL such as http://127.0.0.1:4317",
-        pattern=r"^(https?://[^\s]+)?$",
+        right="an http or https URL without a path, such as http://127.0.0.1:4318",
+        pattern=r"^(https?://[^\s/]+)?$",
     )
 
     @field_validator("database_url")

@@ -24,7 +24,6 @@ from settings.source import (
 )
 from settings.stellar import StellarNetwork, StellarSettings, public_key
 
-
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 """Addresses that only this machine reaches."""
 
@@ -101,9 +100,7 @@ class Settings(PaymentSettings, ServiceSettings, FrontSettings):
                 ("LANES_MAX", f"at least {lanes}: LANES_INTERACTIVE, LANES_BULK and LANES_WAITING together")
             )
         if self.api_local_keyless and not (self.local and self.api_host in LOOPBACK):
-            problems.append(
-                ("API_LOCAL_KEYLESS", "true only with STELLAR_NETWORK=local and a loopback API_HOST")
-            )
+            problems.append(("API_LOCAL_KEYLESS", "true only with STELLAR_NETWORK=local and a loopback API_HOST"))
         if self.webhook_url and self.webhook_secret is None:
             problems.append(("WEBHOOK_SECRET", "needed with WEBHOOK_URL: 16 characters or more"))
         if self.webhook_secret is not None and len(self.webhook_secret.get_secret_value()) < 16:

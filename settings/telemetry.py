@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from temporalio.client import Interceptor
 from temporalio.runtime import (
     LoggingConfig,
     OpenTelemetryConfig,
@@ -109,10 +110,10 @@ def temporal_runtime(settings: Settings) -> Runtime:
     metrics: OpenTelemetryConfig | PrometheusConfig
     if endpoint:
         metrics = OpenTelemetryConfig(
-            url=endpoint,
+            url=f"{endpoint}/v1/metrics",
             metric_periodicity=timedelta(seconds=10),
             durations_as_seconds=True,
-            http=":4318" in endpoint,  # OTLP's own port for HTTP; that of gRPC is 4317
+            http=True,
         )
     else:
         metrics = PrometheusConfig(
@@ -128,3 +129,24 @@ def temporal_runtime(settings: Settings) -> Runtime:
             global_tags={"deployment": settings.holdfast_deployment},
         )
     )
+
+
+def trace_interceptors(settings: Settings, *, process: str) -> list[Interceptor]:
+    """Make what `Client.connect(interceptors=...)` needs for traces; empty where no collector is set.
+
+    A span bears names, ids and the texts of errors; never arguments or results.
+    """
+    endpoint = settings.otel_exporter_otlp_endpoint
+    if not endpoint:
+        return []
+    # Half a second of every start, so only where it is used.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    from temporalio.contrib.opentelemetry import TracingInterceptor  # noqa: PLC0415
+
+    resource = Resource.create({"service.name": f"holdfast-{process}", "deployment": settings.holdfast_deployment})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")))
+    return [TracingInterceptor(provider.get_tracer("holdfast"))]
