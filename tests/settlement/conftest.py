@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 from stellar_sdk.sep.mnemonic import StellarMnemonic
 
 from adapters.database.engine import Database
-from domain.settlement import Argument, Intent, Invocation, marker_id
+from domain.errors import HoldfastError
+from domain.settlement import Argument, Intent, Invocation, SettlementOutcome, marker_id
 from domain.sla import PaymentKind, Severity, decide
 from localnet.clients import LocalLedger
 from localnet.process import RunningPart
@@ -43,8 +44,7 @@ class Bench:
             stellar_soroban_rpc_url=self.world.url,
             stellar_pool_secret_key=self.world.pool.secret,
             lanes_mnemonic=self.mnemonic,
-            payouts_live_execution=True,
-            **changes,
+            **({"payouts_live_execution": True} | changes),
         )
 
     @asynccontextmanager
@@ -109,9 +109,22 @@ class Bench:
         return intent.settlement_id
 
 
-EngineFactory = Callable[..., AbstractAsyncContextManager[Engine]]
-
-
 @pytest.fixture
 def bench(world: World, database: Database) -> Bench:
     return Bench(world, database, f"test-{secrets.token_hex(4)}", StellarMnemonic("english").generate(256))
+
+
+async def until_final(engine: Engine, settlement_id: str, *, tries: int = 200) -> SettlementOutcome:
+    """Walk as Temporal does: again after what is retryable, again while it is pending."""
+    for _ in range(tries):
+        try:
+            outcome = await engine.activities.walk(settlement_id)
+        except HoldfastError as error:
+            assert error.retryable, error
+            await asyncio.sleep(0.1)
+            continue
+        if outcome.status.final:
+            return outcome
+    raise AssertionError(
+        f"{settlement_id} is not final after {tries} tries: {await engine.book.why(settlement_id)}"
+    )
