@@ -303,11 +303,16 @@ def standing_of(outage: Outage) -> OutageStanding:
 
 
 async def unfinished_outages(
-    connection: AsyncConnection, *, older_than: datetime, after: int = 0, limit: int = 1000
+    connection: AsyncConnection,
+    *,
+    older_than: datetime,
+    after: int = 0,
+    limit: int = 1000,
+    only: str | None = None,
 ) -> list[tuple[str, int, bool]]:
     """Outages whose story has not ended, as (id, number, whether it missed news), by number.
 
-    Only rows that have not changed since `older_than`: younger ones were most likely just woken.
+    Rows that changed after `older_than` are left out: they were most likely just woken. `only` asks for one.
     """
     query = (
         select(outages.c.outage_id, outages.c.number, outages.c.version > outages.c.seen_version)
@@ -319,4 +324,6 @@ async def unfinished_outages(
         .order_by(outages.c.number)
         .limit(limit)
     )
+    if only is not None:
+        query = query.where(outages.c.outage_id == only)
     return [(row[0], row[1], row[2]) for row in (await connection.execute(query)).all()]

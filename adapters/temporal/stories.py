@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import (
     SearchAttributePair,
@@ -15,6 +18,8 @@ from temporalio.service import RPCError
 from activities.story_names import CHANGED_SIGNAL, KIND, OUTAGE_STORY, STATUS, STORIES, outage_story_id
 from domain.errors import Unavailable
 
+_ANSWER_MAX: Final = timedelta(seconds=5)
+
 
 class Stories:
     """Starts and wakes stories. A wake carries nothing: the story reads its record."""
@@ -22,7 +27,15 @@ class Stories:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def outage_changed(self, outage_id: str, *, summary: str | None = None, again: bool = False) -> None:
+    async def outage_changed(self, outage_id: str, *, summary: str | None = None) -> None:
+        """Wake an outage's story after a command committed, or start it. Doing it twice is harmless.
+
+        Raises:
+            Unavailable: Temporal does not answer; the sweeper will find the record.
+        """
+        await self.wake_outage(outage_id, summary=summary)
+
+    async def wake_outage(self, outage_id: str, *, summary: str | None = None, again: bool = False) -> bool:
         """Wake an outage's story, and start it where Temporal does not know it. Doing it twice is harmless.
 
         A story that has completed is not started again: its record was final, and nothing in it can change.
@@ -35,8 +48,11 @@ class Stories:
             summary: what the Web UI shows beside the id, when this starts it; sealed like every payload.
             again: start it even if it has completed.
 
+        Returns:
+            Whether a story was reached; False where it had completed.
+
         Raises:
-            Unavailable: Temporal does not answer; the sweeper will find the record.
+            Unavailable: Temporal does not answer.
         """
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
         try:
@@ -52,13 +68,13 @@ class Stories:
                 search_attributes=TypedSearchAttributes(
                     [SearchAttributePair(KIND, "outage"), SearchAttributePair(STATUS, "open")]
                 ),
+                rpc_timeout=_ANSWER_MAX,
             )
         except WorkflowAlreadyStartedError:
-            return
-        except RPCError as error:
-            raise Unavailable(
-                f"Temporal does not answer: {error.status.name}", code="temporal_unavailable"
-            ) from error
+            return False
+        except (RPCError, RuntimeError) as error:
+            raise Unavailable("Temporal does not answer", code="temporal_unavailable") from error
+        return True
 
     async def running(self) -> frozenset[str]:
         """Workflow ids of all stories that run, as Temporal's visibility knows them: a moment late.
@@ -69,7 +85,5 @@ class Stories:
         query = f"TaskQueue = '{STORIES}' AND ExecutionStatus = '{WorkflowExecutionStatus.RUNNING.name.title()}'"
         try:
             return frozenset([execution.id async for execution in self._client.list_workflows(query)])
-        except RPCError as error:
-            raise Unavailable(
-                f"Temporal does not answer: {error.status.name}", code="temporal_unavailable"
-            ) from error
+        except (RPCError, RuntimeError) as error:
+            raise Unavailable("Temporal does not answer", code="temporal_unavailable") from error

@@ -1,0 +1,82 @@
+"""Temporal's workers: one for stories, one for each settlement queue whose slots are its lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
+
+from activities.outage import OutageActivities
+from activities.settlement import SettlementActivities
+from activities.story_names import SETTLE_BULK, SETTLE_INTERACTIVE, STORIES
+from activities.wallet import WalletActivities
+from adapters.temporal.failures import TranslateFailures
+from settings import Settings
+from workflows.outage import OutageStory
+from workflows.wallet import WalletStory
+
+WORKFLOWS: Final[Sequence[type]] = (OutageStory, WalletStory)
+_GRACE: Final = timedelta(seconds=3)
+"""How long a walk may go on when the worker stops: the row keeps its place, so another goes on from there."""
+_WALLETS_AT_ONCE: Final = 20
+
+
+def temporal_workers(
+    client: Client,
+    settings: Settings,
+    *,
+    outages: OutageActivities,
+    settlements: SettlementActivities,
+    wallets: WalletActivities | None,
+) -> tuple[Worker, ...]:
+    """Wire the workers; `wallets` None where no keyring opens their keys."""
+    stories: list[Callable[..., Any]] = [outages.take_stock, outages.record_outcome, outages.ask_person]
+    if wallets is not None:
+        stories.append(wallets.make_wallet)
+    common: dict[str, Any] = {
+        "interceptors": [TranslateFailures()],
+        "graceful_shutdown_timeout": _GRACE,
+        "deployment_config": _deployment(settings),
+    }
+    # A workflow's code runs unsandboxed here, which spares a quarter of the worker's CPU; tests and replays run it
+    # in the sandbox.
+    storyteller = Worker(
+        client,
+        task_queue=STORIES,
+        workflows=WORKFLOWS,
+        activities=stories,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        max_concurrent_activities=_WALLETS_AT_ONCE,
+        # A dead worker's stories are another's after a second, not after ten.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        **common,
+    )
+    settlers = [
+        Worker(
+            client,
+            task_queue=queue,
+            activities=[settlements.settle],
+            max_concurrent_activities=max(1, lanes // settings.holdfast_workers),
+            **common,
+        )
+        for queue, lanes in (
+            (SETTLE_INTERACTIVE, settings.lanes_interactive),
+            (SETTLE_BULK, settings.lanes_bulk),
+        )
+    ]
+    return (storyteller, *settlers)
+
+
+def _deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """Report a build where one is named: stories wait for people, so they go over to the next build by replay."""
+    if not settings.holdfast_build_id:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion("holdfast", settings.holdfast_build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
+    )
