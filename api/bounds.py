@@ -90,7 +90,9 @@ class Bounds:
             _log.exception("a mistake", request_id=request_id)
             if began:
                 raise
-            answer = problem(Request(scope), "internal", "this was not foreseen; the log has it under this instance")
+            answer = problem(
+                Request(scope), "internal", "this was not foreseen; the log has it under this instance"
+            )
             await answer(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started

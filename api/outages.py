@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import structlog
-from adapters.database.outage_lists import list_outages
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +14,7 @@ from starlette.responses import Response
 
 from adapters.database.audit import record
 from adapters.database.outage_rows import find_outage
+from adapters.database.reading import list_outages
 from adapters.database.registry import find_operator, site_or_none
 from api.access import needs
 from api.deps import Deps, Parts
@@ -268,11 +268,15 @@ async def verify_rca(
     deps: Parts,
     _caller: Reader,
     outage_id: OutageId,
-    text: Annotated[str | None, Query(max_length=4000, description="The text; without it the recorded one.")] = None,
+    text: Annotated[
+        str | None, Query(max_length=4000, description="The text; without it the recorded one.")
+    ] = None,
     sha256: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="Or its hash.")] = None,
 ) -> Response:
     """Does this text, or the recorded one, match what is anchored on chain? Long texts: POST."""
-    return await _verify_rca(deps, outage_id, sha256 if text is None else hashlib.sha256(text.encode()).hexdigest())
+    return await _verify_rca(
+        deps, outage_id, sha256 if text is None else hashlib.sha256(text.encode()).hexdigest()
+    )
 
 
 @router.post(

@@ -41,7 +41,9 @@ class OutageView(BaseModel):
     noc_team_wallet: str | None = None
     decision: DecisionView | None = None
     payment_status: PaymentPhase
-    waits_for: str = Field(description="What has to happen first; `nothing` where it is over or goes on by itself.")
+    waits_for: str = Field(
+        description="What has to happen first; `nothing` where it is over or goes on by itself."
+    )
     reason_code: str | None = Field(default=None, description="Of a refused payment: a code of docs/errors.md.")
     reason: str | None = None
     reason_details: dict[str, str] = Field(default_factory=dict)
@@ -92,8 +94,8 @@ class SlaStatusView(BaseModel):
     """How an outage stands against its SLA."""
 
     status: str = Field(
-        description="`open`: the clock runs; `breached`: it runs beyond the threshold; `violated` or `met`: resolved; "
-        "`cancelled`: withdrawn."
+        description="`open`: the clock runs; `breached`: it runs beyond the threshold; `violated` or `met`: "
+        "resolved; `cancelled`: withdrawn."
     )
     mttr_minutes: int | None = Field(description="Whole minutes, a started one counts; null while the clock runs.")
     threshold_minutes: int
@@ -184,7 +186,9 @@ class PaymentView(BaseModel):
 
 def payment_view(deps: Deps, record: PaymentRecord) -> PaymentView:
     """Show one payment."""
-    fields = {name: getattr(record, name) for name in PaymentView.model_fields if name in PaymentRecord.model_fields}
+    fields = {
+        name: getattr(record, name) for name in PaymentView.model_fields if name in PaymentRecord.model_fields
+    }
     return PaymentView(
         **fields
         | {
@@ -202,11 +206,15 @@ class HistoryView(BaseModel):
     """A page of payments, newest first."""
 
     transactions: list[PaymentView]
-    next: str | None = Field(default=None, description="Pass it as `cursor` for the next page; null on the last one.")
+    next: str | None = Field(
+        default=None, description="Pass it as `cursor` for the next page; null on the last one."
+    )
 
 
 class OutagesView(BaseModel):
     """A page of outages, newest first."""
 
     outages: list[OutageView]
-    next: str | None = Field(default=None, description="Pass it as `cursor` for the next page; null on the last one.")
+    next: str | None = Field(
+        default=None, description="Pass it as `cursor` for the next page; null on the last one."
+    )
