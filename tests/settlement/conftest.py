@@ -36,16 +36,19 @@ class Bench:
     deployment: str
     mnemonic: str
 
+    def given(self, **changes: object) -> dict[str, object]:
+        """The settings of this deployment."""
+        return {
+            "holdfast_deployment": self.deployment,
+            "stellar_network": "local",
+            "stellar_soroban_rpc_url": self.world.url,
+            "stellar_pool_secret_key": self.world.pool.secret,
+            "lanes_mnemonic": self.mnemonic,
+            "payouts_live_execution": True,
+        } | changes
+
     def settings(self, **changes: object) -> Settings:
-        return Settings(
-            _env_file=None,
-            holdfast_deployment=self.deployment,
-            stellar_network="local",
-            stellar_soroban_rpc_url=self.world.url,
-            stellar_pool_secret_key=self.world.pool.secret,
-            lanes_mnemonic=self.mnemonic,
-            **({"payouts_live_execution": True} | changes),
-        )
+        return Settings(_env_file=None, **self.given(**changes))
 
     @asynccontextmanager
     async def engine(self, **changes: object) -> AsyncIterator[Engine]:
