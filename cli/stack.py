@@ -31,6 +31,13 @@ from settings import Settings
 _READY_SECONDS_MAX: Final = 90
 _LOOK_SECONDS: Final = 0.05
 _GIVE_UP_LOOK_SECONDS: Final = 5.0
+_NEEDED_ELSEWHERE: Final = (
+    "stellar_pool_secret_key",
+    "sla_contract_id",
+    "usdc_token_address",
+    "nociq_token_address",
+    "payload_keys",
+)
 
 
 class Progress(Protocol):
@@ -90,9 +97,12 @@ class Stack:
         """Start everything and write `up.json`.
 
         Raises:
+            SettingsError: on another network than the local one, what nobody can make up is not set.
             AlreadyUpError: another one runs here.
             StackError: a port is taken, or a part did not become ready.
         """
+        if not self.settings.local:
+            self.settings.require(*_NEEDED_ELSEWHERE)
         if not self._lock.take():
             raise AlreadyUpError(self._already_up())
         try:
@@ -167,7 +177,7 @@ class Stack:
         worker = _Ours(
             "worker",
             metrics,
-            lambda: _answers(f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"),
+            lambda: _answers(f"http://{settings.metrics_host}:{settings.metrics_port}/ready"),
         )
         api = f"http://127.0.0.1:{settings.api_port}"
         front = _Ours("api", {"API_PORT": settings.api_port}, lambda: _answers(f"{api}/ready"), api)
