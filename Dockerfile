@@ -13,7 +13,6 @@ COPY activities activities
 COPY adapters adapters
 COPY api api
 COPY cli cli
-COPY contracts/wasm contracts/wasm
 COPY domain domain
 COPY localnet localnet
 COPY settings settings
@@ -27,7 +26,8 @@ RUN uv pip install --quiet --no-deps --no-build-isolation --offline . \
 FROM python:3.12-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /app --no-create-home holdfast
 COPY --from=build /opt/holdfast /opt/holdfast
-COPY --from=build --chown=root:root /src/contracts/wasm /app/contracts/wasm
+# What `holdfast deploy` uploads stands beside the packages, as it does in the repository.
+COPY contracts/wasm /opt/holdfast/lib/python3.12/site-packages/contracts/wasm
 WORKDIR /app
 ENV PATH=/opt/holdfast/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

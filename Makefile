@@ -80,17 +80,19 @@ ledger: $(LEDGER_BINARY) ## Build the local ledger.
 
 $(LEDGER_BINARY): $(LEDGER_SOURCES) | prerequisites
 	@echo "==> The local ledger (some minutes the first time)"
-	@cd $(LEDGER) && cargo build --quiet --release --locked
+	@cd $(LEDGER) && cargo build --quiet --release --locked --bin holdfast-ledger
 	@touch $@
 
 # What one came for.
 
 .PHONY: demo
-demo: env ledger ## Start everything and play the guide's two payments; ONCE=1 leaves after the table.
+demo: ## Start everything and play the guide's two payments; ONCE=1 leaves after the table.
+	@$(MAKE) -j2 env ledger # packages come over the network while the ledger is built
 	@$(BIN)/holdfast demo $(if $(filter-out 0,$(ONCE)),--once)
 
 .PHONY: up
-up: env ledger ## Start everything, and stay up until Ctrl-C.
+up: ## Start everything, and stay up until Ctrl-C.
+	@$(MAKE) -j2 env ledger
 	@$(BIN)/holdfast up
 
 .PHONY: test
