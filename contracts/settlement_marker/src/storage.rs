@@ -1,5 +1,5 @@
 use soroban_sdk::{
-    panic_with_error, xdr::ToXdr, BytesN, Env, IntoVal, Map, Symbol, TryFromVal, Val, Vec,
+    panic_with_error, xdr::ToXdr, BytesN, Env, IntoVal, Symbol, TryFromVal, Val, Vec,
 };
 
 use crate::{Claim, Fresh, Marker, MarkerError, MarkerKey};
@@ -47,14 +47,13 @@ impl Fresh {
     /// Writes the marker: from here on the id answers `outcome` and pays no more.
     ///
     /// Call it in the same invocation that moves the money; the ledger then
-    /// keeps either both or neither. `outcome` is a `#[contracttype]` struct with
-    /// named fields.
+    /// keeps either both or neither. `outcome` is a `#[contracttype]` tuple struct.
     ///
     /// # Errors
     ///
     /// * [`MarkerError::OutcomeUnreadable`] - it is something else.
     pub fn settle<T: IntoVal<Env, Val>>(self, env: &Env, outcome: &T) {
-        let Ok(outcome) = Map::try_from_val(env, &outcome.into_val(env)) else {
+        let Ok(outcome) = Vec::try_from_val(env, &outcome.into_val(env)) else {
             panic_with_error!(env, MarkerError::OutcomeUnreadable);
         };
         write(
@@ -104,12 +103,12 @@ pub fn void(env: &Env, id: &BytesN<32>) -> bool {
 }
 
 impl Marker {
-    /// The outcome as the struct that was settled.
+    /// The outcome as the tuple that was settled. (If that had another length, the
+    /// host traps.)
     ///
     /// # Errors
     ///
-    /// * [`MarkerError::OutcomeUnreadable`] - it was another struct, or the id is
-    ///   void.
+    /// * [`MarkerError::OutcomeUnreadable`] - it was another tuple, or the id is void.
     pub fn read_outcome<T: TryFromVal<Env, Val>>(&self, env: &Env) -> T {
         self.outcome
             .as_ref()

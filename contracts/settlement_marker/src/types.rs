@@ -1,4 +1,4 @@
-use soroban_sdk::{contracttype, BytesN, Map, Symbol, Val};
+use soroban_sdk::{contracttype, BytesN, Val, Vec};
 
 /// The ledger key of a marker: persistent contract data under the `ScVal`
 /// `Vec[Symbol("Marker"), Bytes(id)]`.
@@ -19,10 +19,11 @@ pub struct Marker {
     pub args_hash: Option<BytesN<32>>,
     /// The sequence number of the ledger that settled or voided the id.
     pub ledger: u32,
-    /// What the contract answered, as a struct of its own (on the ledger a
-    /// `ScMap` with the names of its fields): a payment, or for example a bitmap
-    /// with one bit for each recipient. None if voided.
-    pub outcome: Option<Map<Symbol, Val>>,
+    /// What the contract has to remember of its answer, as a tuple of its own:
+    /// the amount of a payment, or for example a bitmap with one bit for each
+    /// recipient. None if voided. Every byte of it pays rent until the greatest
+    /// TTL, so it has no names, and nothing that the arguments say already.
+    pub outcome: Option<Vec<Val>>,
     /// The id is dead: it has not paid and never will.
     pub voided: bool,
 }

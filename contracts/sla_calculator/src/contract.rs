@@ -137,13 +137,13 @@ impl SlaCalculator {
         require_in_service(&env);
 
         let sla = decide(&env, outage_id.clone(), severity, mttr_minutes);
-        let settled = Settled {
-            amount: sla.amount,
-            kind: sla.kind,
-            pool: executor,
-            rating: sla.rating,
-            threshold: sla.threshold_minutes,
-        };
+        let settled = Settled(
+            sla.amount,
+            sla.kind,
+            executor,
+            sla.rating,
+            sla.threshold_minutes,
+        );
         // Written before the token is called: even a token that could call back
         // would find the id used.
         fresh.settle(&env, &settled);
@@ -426,27 +426,27 @@ fn payment_result(
     mttr_minutes: u32,
     operator: Address,
     noc_team: Address,
-    settled: Settled,
+    Settled(amount, kind, pool, rating, threshold_minutes): Settled,
 ) -> PaymentResult {
-    let (token, from, to) = match settled.kind {
-        PaymentKind::Penalty => (storage::usdc_token(env), operator, settled.pool),
-        PaymentKind::Reward => (storage::reward_token(env), settled.pool, noc_team),
+    let (token, from, to) = match kind {
+        PaymentKind::Penalty => (storage::usdc_token(env), operator, pool),
+        PaymentKind::Reward => (storage::reward_token(env), pool, noc_team),
     };
     PaymentResult {
-        amount: settled.amount,
+        amount,
         from,
         id,
-        kind: settled.kind,
+        kind,
         replayed: false,
         sla: SlaResult {
-            amount: settled.amount,
-            kind: settled.kind,
+            amount,
+            kind,
             mttr_minutes,
             outage_id,
-            rating: settled.rating,
+            rating,
             severity,
-            threshold_minutes: settled.threshold,
-            violated: mttr_minutes > settled.threshold,
+            threshold_minutes,
+            violated: mttr_minutes > threshold_minutes,
         },
         to,
         token,

@@ -5,7 +5,7 @@
 //! anchored already, at whichever version, changes nothing: a late repetition of
 //! the first report does not pass for a correction of the second.
 
-use soroban_sdk::{panic_with_error, BytesN, Env, Symbol, Vec};
+use soroban_sdk::{contracttype, panic_with_error, BytesN, Env, Symbol, Vec};
 
 use crate::{events, DataKey, RcaAnchor, SlaError};
 
@@ -14,23 +14,19 @@ pub const VERSIONS_MAX: u32 = 16;
 
 /// Anchors `hash` and answers its version.
 pub fn anchor(env: &Env, outage_id: &Symbol, hash: &BytesN<32>) -> u32 {
-    let mut anchors = history(env, outage_id);
-    let known = anchors.iter().find(|anchored| anchored.hash == *hash);
+    let mut stored = read(env, outage_id);
+    let known = stored.iter().position(|anchored| anchored.0 == *hash);
     let version = match known {
-        Some(anchored) => anchored.version,
+        Some(position) => version(position),
         None => {
-            if anchors.len() >= VERSIONS_MAX {
+            if stored.len() >= VERSIONS_MAX {
                 panic_with_error!(env, SlaError::RcaFull);
             }
-            let version = anchors.len().saturating_add(1);
-            anchors.push_back(RcaAnchor {
-                hash: hash.clone(),
-                ledger: env.ledger().sequence(),
-                version,
-            });
+            stored.push_back(Stored(hash.clone(), env.ledger().sequence()));
+            let version = stored.len();
             env.storage()
                 .persistent()
-                .set(&DataKey::Rca(outage_id.clone()), &anchors);
+                .set(&DataKey::Rca(outage_id.clone()), &stored);
             events::RcaAnchored {
                 outage_id: outage_id.clone(),
                 hash: hash.clone(),
@@ -49,8 +45,32 @@ pub fn anchor(env: &Env, outage_id: &Symbol, hash: &BytesN<32>) -> u32 {
 
 /// All versions, oldest first.
 pub fn history(env: &Env, outage_id: &Symbol) -> Vec<RcaAnchor> {
+    let mut anchors = Vec::new(env);
+    for (position, Stored(hash, ledger)) in read(env, outage_id).iter().enumerate() {
+        anchors.push_back(RcaAnchor {
+            hash,
+            ledger,
+            version: version(position),
+        });
+    }
+    anchors
+}
+
+/// Hash and ledger: the version is the place, and names would pay rent for ever.
+#[contracttype]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored(pub BytesN<32>, pub u32);
+
+fn read(env: &Env, outage_id: &Symbol) -> Vec<Stored> {
     env.storage()
         .persistent()
         .get(&DataKey::Rca(outage_id.clone()))
         .unwrap_or_else(|| Vec::new(env))
+}
+
+/// Counted from one.
+fn version(position: usize) -> u32 {
+    u32::try_from(position)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1)
 }

@@ -28,7 +28,8 @@ pub enum DataKey {
     Schema,
     Terms(Severity),
     UsdcToken,
-    /// Persistent, one for each outage: `Vec<RcaAnchor>`, oldest first.
+    /// Persistent, one for each outage: hash and ledger of each version, oldest
+    /// first.
     Rca(Symbol),
 }
 

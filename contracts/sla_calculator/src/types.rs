@@ -100,20 +100,13 @@ pub struct SlaResult {
     pub violated: bool,
 }
 
-/// What a marker keeps of a payment: what the call's arguments do not say. Every
-/// byte of it is paid for until the network's greatest TTL.
+/// What a marker keeps of a payment: what the call's arguments do not say. A tuple,
+/// since the names of its fields would pay rent until the network's greatest TTL:
+/// amount (units of 10^-7 token), kind, the pool of that time, rating, threshold in
+/// minutes.
 #[contracttype]
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Settled {
-    /// Units of 10^-7.
-    pub amount: i128,
-    pub kind: PaymentKind,
-    /// The executor of that time.
-    pub pool: Address,
-    pub rating: Rating,
-    /// Minutes.
-    pub threshold: u32,
-}
+pub struct Settled(pub i128, pub PaymentKind, pub Address, pub Rating, pub u32);
 
 /// A payment made.
 #[contracttype]

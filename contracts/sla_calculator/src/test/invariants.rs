@@ -229,9 +229,10 @@ fn agrees(world: &World, model: &Model) -> Result<(), TestCaseError> {
             Some(Known::Paid(known)) => {
                 let marker = marker.unwrap();
                 prop_assert!(!marker.voided);
-                let outcome: Settled = marker.read_outcome(&world.env);
-                prop_assert_eq!(outcome.amount, known.1.amount);
-                prop_assert_eq!(outcome.kind, known.1.kind);
+                let Settled(amount, kind, pool, ..) = marker.read_outcome(&world.env);
+                prop_assert_eq!(pool, world.executor.clone());
+                prop_assert_eq!(amount, known.1.amount);
+                prop_assert_eq!(kind, known.1.kind);
             }
         }
     }
