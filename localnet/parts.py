@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import random
 import shutil
 import socket
 import stat
@@ -33,6 +34,9 @@ TEMPORAL_FLAGS: Final = (
     "matching.enableFairness=true",
 )
 """Dynamic configuration of the local Temporal server."""
+
+_FREE_PORTS: Final = range(20_000, 32_000)
+"""Below what Linux and macOS use for outgoing connections, so that a free port stays free."""
 
 TIME_SKIPPING_FLAG: Final = "frontend.WorkflowTimeSkippingEnabled=true"
 
@@ -78,11 +82,15 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def free_port() -> int:
-    """Give a loopback port on which nobody listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a loopback port on which nobody listens, and which the system hands to no outgoing connection."""
+    for port in random.SystemRandom().sample(_FREE_PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise PartError(f"a hundred ports between {_FREE_PORTS.start} and {_FREE_PORTS.stop} are all taken")
 
 
 def _answers(url: str, body: bytes | None = None) -> bytes | None:

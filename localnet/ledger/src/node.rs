@@ -1,6 +1,7 @@
 //! The writer: one thread owns the ledger, closes it, and answers those who
 //! would change it. Readers take views.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -105,7 +106,12 @@ impl Node {
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .stack_size(STACK_BYTES)
-            .spawn(move || writer.run(&inbox))
+            .spawn(move || {
+                // Without its writer the ledger would only seem to be alive.
+                if catch_unwind(AssertUnwindSafe(|| writer.run(&inbox))).is_err() {
+                    fail("the writer panicked; the state file holds every closed ledger");
+                }
+            })
             .map_err(|e| e.to_string())?;
         Ok(Self {
             commands,

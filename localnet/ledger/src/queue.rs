@@ -165,7 +165,10 @@ fn bid_rate(tx: &Tx) -> i128 {
 
 /// Whether a transaction may not replace one of the same source.
 fn refuse_replacement(old: &Tx, new: &Tx) -> Option<Admission> {
-    if new.fee_bump.is_none() || new.sequence() != old.sequence() {
+    // Contract and classic transactions wait in two queues; a source is busy in
+    // both, and neither replaces what waits in the other.
+    let same_queue = new.is_soroban() == old.is_soroban();
+    if new.fee_bump.is_none() || new.sequence() != old.sequence() || !same_queue {
         return Some(Admission::TryAgainLater);
     }
     // Bids per operation are compared without dividing.

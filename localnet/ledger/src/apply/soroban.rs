@@ -1,5 +1,7 @@
 //! Contract calls, extensions of time to live, and restoring.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
 use soroban_env_host::budget::Budget;
 use soroban_env_host::e2e_invoke::{
     self, entry_size_for_rent, InvokeHostFunctionResult as HostResult, TtlLedgerEntryMeta,
@@ -166,21 +168,26 @@ fn call_host(
     let auth: Vec<Vec<u8>> = op.auth.iter().map(xdr::bytes).collect();
     let mut diagnostics = Vec::new();
     // Restored entries enter as live ones: the host then charges their rent anew.
-    let called = e2e_invoke::invoke_host_function(
-        &budget,
-        true,
-        xdr::bytes(&op.host_function),
-        xdr::bytes(resources),
-        &loaded.restored,
-        xdr::bytes(&scope.source),
-        auth.into_iter(),
-        info,
-        live_entries(scope, resources, loaded).into_iter(),
-        scope.seed.to_vec(),
-        &mut diagnostics,
-        None,
-        Some(scope.host.cache()),
-    );
+    let entries = live_entries(scope, resources, loaded);
+    // A panic of the host fails the call, not the ledger.
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        e2e_invoke::invoke_host_function(
+            &budget,
+            true,
+            xdr::bytes(&op.host_function),
+            xdr::bytes(resources),
+            &loaded.restored,
+            xdr::bytes(&scope.source),
+            auth.into_iter(),
+            info,
+            entries.into_iter(),
+            scope.seed.to_vec(),
+            &mut diagnostics,
+            None,
+            Some(scope.host.cache()),
+        )
+    }))
+    .map_err(|_| trapped())?;
     scope.trace.diagnostics.extend(diagnostics);
     match called {
         Ok(result) if result.encoded_invoke_result.is_ok() => Ok(result),

@@ -1,8 +1,8 @@
 //! The page of one transaction.
 
 use stellar_xdr::{
-    ContractEvent, ContractEventBody, DecoratedSignature, FeeBumpTransactionInnerTx, Memo,
-    MuxedAccount, Operation, OperationResult, OperationResultTr, TransactionEnvelope,
+    AccountId, ContractEvent, ContractEventBody, DecoratedSignature, FeeBumpTransactionInnerTx,
+    Memo, MuxedAccount, Operation, OperationResult, OperationResultTr, TransactionEnvelope,
     TransactionMeta, TransactionMetaV4, TransactionResultResult,
 };
 
@@ -74,19 +74,38 @@ fn operation_results(result: &TransactionResultResult) -> Vec<OperationResult> {
     }
 }
 
+/// A name as the protocol writes it: `BadAuth` is `BAD_AUTH`.
+fn upper(name: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in name.chars().enumerate() {
+        if i > 0 && c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_uppercase());
+    }
+    out
+}
+
+/// A transaction's code as the protocol writes it: `txBAD_AUTH`.
+fn code_name(name: &str) -> String {
+    format!("tx{}", upper(name.trim_start_matches("Tx")))
+}
+
 fn result_name(result: &TransactionResultResult) -> String {
     use TransactionResultResult as R;
     match result {
-        R::TxFeeBumpInnerSuccess(pair) | R::TxFeeBumpInnerFailed(pair) => {
-            format!("{} ({})", result.name(), pair.result.result.name())
-        }
-        other => other.name().to_owned(),
+        R::TxFeeBumpInnerSuccess(pair) | R::TxFeeBumpInnerFailed(pair) => format!(
+            "{} ({})",
+            code_name(result.name()),
+            code_name(pair.result.result.name())
+        ),
+        other => code_name(other.name()),
     }
 }
 
 fn operation_result(result: &OperationResult) -> String {
     let OperationResult::OpInner(inner) = result else {
-        return result.name().to_owned();
+        return upper(result.name());
     };
     use OperationResultTr as R;
     let name = match inner {
@@ -106,7 +125,7 @@ fn operation_result(result: &OperationResult) -> String {
         R::RestoreFootprint(r) => r.name(),
         other => other.name(),
     };
-    name.to_owned()
+    upper(name)
 }
 
 fn event_row(event: &ContractEvent) -> Vec<String> {
@@ -120,12 +139,35 @@ fn event_row(event: &ContractEvent) -> Vec<String> {
     vec![contract, topics.join("<br>"), scval(&body.data)]
 }
 
-fn signer_text(signatures: &[DecoratedSignature]) -> String {
-    let hints: Vec<String> = signatures
+/// Accounts whose keys may have signed: sources, and whoever pays the fee.
+fn candidates(parts: &Inner, envelope: &TransactionEnvelope) -> Vec<AccountId> {
+    let mut ids = vec![xdr::demux(&parts.source)];
+    let sources = parts
+        .operations
         .iter()
-        .map(|s| format!("…{}", hex::encode(s.hint.0)))
+        .filter_map(|op| op.source_account.as_ref());
+    ids.extend(sources.map(xdr::demux));
+    if let TransactionEnvelope::TxFeeBump(bump) = envelope {
+        ids.push(xdr::demux(&bump.tx.fee_source));
+    }
+    ids
+}
+
+/// Who signed: the account whose key the hint names, or the bare hint.
+fn signer_text(signatures: &[DecoratedSignature], candidates: &[AccountId]) -> String {
+    let signers: Vec<String> = signatures
+        .iter()
+        .map(|s| {
+            candidates
+                .iter()
+                .find(|id| xdr::key_bytes(id).ends_with(&s.hint.0))
+                .map_or_else(
+                    || code(&format!("key …{}", hex::encode(s.hint.0))),
+                    account_link,
+                )
+        })
         .collect();
-    code(&hints.join(", "))
+    signers.join(", ")
 }
 
 fn diagnostics(meta: &TransactionMetaV4) -> String {
@@ -148,6 +190,7 @@ pub fn transaction(rpc: &Rpc, hash: &str) -> Result<String, String> {
     };
     let tx = found.tx();
     let parts = inner(&tx.envelope);
+    let known = candidates(&parts, &tx.envelope);
     let mut rows = vec![
         (
             "result",
@@ -161,7 +204,7 @@ pub fn transaction(rpc: &Rpc, hash: &str) -> Result<String, String> {
             "fee charged",
             format!("{} XLM", amount(tx.result.fee_charged)),
         ),
-        ("signatures", signer_text(&parts.signatures)),
+        ("signed by", signer_text(&parts.signatures, &known)),
     ];
     if let Some(memo) = memo_text(&parts.memo) {
         rows.push(("memo", code(&memo)));
@@ -171,6 +214,7 @@ pub fn transaction(rpc: &Rpc, hash: &str) -> Result<String, String> {
             "fee paid by",
             account_link(&xdr::demux(&bump.tx.fee_source)),
         ));
+        rows.push(("fee signed by", signer_text(&bump.signatures, &known)));
         rows.push(("fee bid", format!("{} XLM", amount(bump.tx.fee))));
         rows.push(("outer hash", code(&hex::encode(tx.hash))));
         rows.push(("inner hash", code(&hex::encode(tx.inner_hash))));
@@ -185,7 +229,7 @@ pub fn transaction(rpc: &Rpc, hash: &str) -> Result<String, String> {
             let shown = result.map_or(String::new(), |r| {
                 format!(
                     "<div class=op style=\"border:0;padding-top:0\">{}</div>",
-                    badge(r == "Success", &r)
+                    badge(r == "SUCCESS", &r)
                 )
             });
             format!("{}{shown}", describe(op))
@@ -261,5 +305,16 @@ pub(super) fn events_by(
             .map(|e| event_row(e)[1..].to_vec())
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{code_name, upper};
+
+    #[test]
+    fn codes_are_named_as_the_protocol_names_them() {
+        assert_eq!(code_name("TxBadAuthExtra"), "txBAD_AUTH_EXTRA");
+        assert_eq!(upper("ResourceLimitExceeded"), "RESOURCE_LIMIT_EXCEEDED");
     }
 }

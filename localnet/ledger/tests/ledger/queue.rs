@@ -50,6 +50,30 @@ async fn a_replacement_at_tenfold_takes_the_place() {
 }
 
 #[tokio::test]
+async fn a_classic_transaction_does_not_replace_a_waiting_contract_call() {
+    let net = Net::new().await;
+    let (a, payer) = (net.fund("a").await, net.fund("payer").await);
+    let contract = net.deploy(&a, DATA_WASM, vec![]).await;
+    let put = invoke(&contract, "put", vec![symbol("key"), symbol("one")]);
+    let call = net.sign(&net.prepare(&a, put.clone()).await, &[&a]);
+    assert_eq!(net.send(&call).await.status, "PENDING");
+    let burn = net.sign(&net.tx(&a, vec![pay(&a, 1)]), &[&a]);
+    let sent = net.send(&net.bump(&burn, &payer, 100_000)).await;
+    assert_eq!(sent.status, "TRY_AGAIN_LATER");
+    // Another call on the same number does, at ten times the bid.
+    let mut other = net.prepare(&a, put).await;
+    other.fee += 1;
+    let resources = holdfast_ledger::tx::Tx::new(call.clone(), &net.network_id())
+        .unwrap()
+        .resource_fee();
+    let other = net.sign(&other, &[&a]);
+    let sent = net.send(&net.bump(&other, &payer, resources + 2_000)).await;
+    assert_eq!(sent.status, "PENDING", "{:?}", sent.error);
+    net.close().await;
+    assert!(net.landed(&sent.hash).unwrap().succeeded());
+}
+
+#[tokio::test]
 async fn a_fee_bump_pays_from_its_own_source() {
     let net = Net::new().await;
     let (a, b, payer) = (
