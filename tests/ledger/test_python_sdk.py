@@ -14,7 +14,6 @@ from stellar_sdk import (
     Asset,
     FeeBumpTransactionEnvelope,
     Keypair,
-    SorobanServerAsync,
     TransactionBuilder,
     TransactionEnvelope,
     scval,
@@ -25,6 +24,7 @@ from stellar_sdk.client.aiohttp_client import AiohttpClient
 from stellar_sdk.contract import ContractClientAsync
 from stellar_sdk.exceptions import PrepareTransactionException
 from stellar_sdk.soroban_rpc import GetTransactionResponse, GetTransactionStatus, SendTransactionStatus
+from stellar_sdk.soroban_server_async import SorobanServerAsync
 
 PASSPHRASE = "Standalone Network ; February 2017"
 FIXTURES = Path(__file__).resolve().parents[2] / "localnet" / "ledger" / "tests" / "fixtures"
