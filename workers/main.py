@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 
@@ -30,7 +30,7 @@ from adapters.wallet_desk import WalletDesk
 from adapters.webhooks import Webhooks
 from domain.errors import Unavailable
 from settings import Settings
-from settings.telemetry import temporal_runtime
+from settings.telemetry import temporal_runtime, trace_interceptors
 from settings.temporal import connect_options
 from workers.engine import Engine, running_engine
 from workers.http import metrics_application, served
@@ -78,8 +78,9 @@ async def run_worker(settings: Settings) -> None:
     try:
         async with running_engine(settings, database) as engine:
             runtime = temporal_runtime(settings)
+            tracers = trace_interceptors(settings, process="worker")
             halted = await _once_there(engine.start, stop)
-            client = await _once_there(lambda: _connected(settings, runtime), stop)
+            client = await _once_there(lambda: _connected(settings, runtime, tracers), stop)
             if client is None:
                 return
             if halted is not None:
@@ -179,8 +180,10 @@ def _metrics(house: _House) -> AbstractAsyncContextManager[None]:
     return served(metrics_application(registry, not_ready=not_ready), settings.metrics_host, settings.metrics_port)
 
 
-async def _connected(settings: Settings, runtime: Runtime) -> Client:
-    client = await connect(**connect_options(settings), codec=payload_codec(settings), runtime=runtime)
+async def _connected(settings: Settings, runtime: Runtime, tracers: Sequence[Interceptor]) -> Client:
+    client = await connect(
+        **connect_options(settings), codec=payload_codec(settings), runtime=runtime, interceptors=tracers
+    )
     await register_search_attributes(client)
     return client
 

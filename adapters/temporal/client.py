@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.runtime import Runtime
@@ -33,6 +34,7 @@ async def connect(
     api_key: str | None = None,
     tls: bool | TLSConfig = False,
     runtime: Runtime | None = None,
+    interceptors: Sequence[Interceptor] = (),
     lazy: bool = False,
 ) -> Client:
     """Connect to Temporal at `HOST:PORT`.
@@ -44,6 +46,7 @@ async def connect(
         api_key: of Temporal Cloud.
         tls: whether, or how, to speak TLS.
         runtime: the process's one, with its metrics.
+        interceptors: what traces are made by.
         lazy: connect with the first call, so that a process starts while Temporal is away. Not for workers.
 
     Raises:
@@ -57,6 +60,7 @@ async def connect(
             tls=tls,
             data_converter=data_converter(codec),
             runtime=runtime,
+            interceptors=interceptors,
             lazy=lazy,
         )
     except (RPCError, RuntimeError) as error:
