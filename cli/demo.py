@@ -53,7 +53,10 @@ class Play:
     seconds: float | None = None
     tx_hash: str = ""
     ledger: int = 0
-    amount: str = ""
+    decided: str = ""
+    """What the API says of it, such as `penalty 1000.00 USDC`."""
+    proved: bool = False
+    """The ledger itself has the transaction, and it succeeded."""
 
     @property
     def decision(self) -> SlaDecision:
@@ -112,7 +115,8 @@ class _Api:
             headers["Idempotency-Key"] = str(uuid.uuid4())
         try:
             async with self._session.request(method, self._url + path, json=body, headers=headers) as response:
-                answer = await response.json(content_type=None)
+                # Amounts are JSON numbers; as text they stay exact.
+                answer = json.loads(await response.text(), parse_float=str)
                 status = response.status
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise DemoError(f"{method} {path}: no answer ({type(error).__name__})") from error
@@ -159,7 +163,7 @@ async def _play_and_show(settings: Settings, console: Console, facts: Mapping[st
         wrong.append(str(error))
     console.print()
     console.print(_table(plays))
-    console.print(_links(settings, facts, plays), soft_wrap=True)
+    _show_links(console, settings, facts, plays)
     seconds = time.monotonic() - began
     if wrong:
         for sentence in wrong:
@@ -210,6 +214,8 @@ async def _resolve_and_wait(api: _Api, play: Play) -> None:
         if play.stage == "confirmed":
             play.seconds = time.monotonic() - play.resolved_at
             play.tx_hash = str(status["contract_tx_hash"])
+            amount = status["penalty_amount" if status["type"] == PaymentKind.PENALTY else "reward_amount"]
+            play.decided = f"{status['type']} {amount} {status['asset']}"
             return
         if play.stage in _ENDS_BADLY:
             raise DemoError(f"{play.outage_id} ended {play.stage}: {status.get('reason') or 'no reason given'}")
@@ -259,7 +265,10 @@ async def _unproved(rpc: Rpc, plays: Sequence[Play]) -> list[str]:
             wrong.append(f"{play.outage_id}: the ledger has no successful transaction {play.tx_hash}")
         else:
             play.ledger = landed.ledger
-            play.amount = str(play.decision.amount)
+            play.proved = True
+        due = f"{play.decision.kind} {play.decision.amount.decimal:.2f} {play.asset}"
+        if play.decided != due:
+            wrong.append(f"{play.outage_id}: decided {play.decided}, and the guide says {due}")
     return wrong
 
 
@@ -276,7 +285,7 @@ def _table(plays: Sequence[Play]) -> Table:
         table.add_row(
             play.outage_id or "-",
             words,
-            f"{decision.amount.brief} {play.asset}" if play.amount else "-",
+            f"{decision.amount.brief} {play.asset}" if play.proved else "-",
             play.tx_hash or "-",
             str(play.ledger or "-"),
             f"{play.seconds:.2f}" if play.seconds is not None else "-",
@@ -284,19 +293,24 @@ def _table(plays: Sequence[Play]) -> Table:
     return table
 
 
-def _links(settings: Settings, facts: Mapping[str, Any], plays: Sequence[Play]) -> Table:
-    table = Table.grid(padding=(0, 2))
+def _show_links(console: Console, settings: Settings, facts: Mapping[str, Any], plays: Sequence[Play]) -> None:
     rows = [("API", f"{facts['api']}/docs")]
-    for play in plays:
-        if play.outage_id:
-            rows.append((f"Workflow of {play.outage_id}", workflow_url(settings, play.outage_id)))
-    for play in plays:
-        if play.tx_hash:
-            rows.append((f"Payment of {play.outage_id}", f"{settings.explorer_url}/tx/{play.tx_hash}"))
-    rows.append(("Inbox: mail and webhooks", facts["inbox"]))
+    rows += [
+        (f"Workflow of {play.outage_id}", workflow_url(settings, play.outage_id))
+        for play in plays
+        if play.outage_id
+    ]
+    rows += [
+        (f"Payment of {play.outage_id}", f"{settings.explorer_url}/tx/{play.tx_hash}")
+        for play in plays
+        if play.tx_hash
+    ]
+    rows.append(("Mail and webhooks", facts["inbox"]))
+    width = max(len(name) for name, _ in rows)
     for name, url in rows:
-        table.add_row(Text(name, style="bold"), Text(url, style=f"link {url}"))
-    return table
+        # Not in a table: a link that is cut cannot be followed.
+        line = Text.assemble((name.ljust(width), "bold"), "  ", (url, f"link {url}"))
+        console.print(line, soft_wrap=True)
 
 
 def workflow_url(settings: Settings, outage_id: str) -> str:
@@ -324,7 +338,7 @@ def _write_result(
                 "severity": play.severity.value,
                 "mttr_minutes": play.minutes,
                 "decision": play.decision.kind.value,
-                "amount": play.amount,
+                "amount": str(play.decision.amount) if play.proved else None,
                 "asset": play.asset,
                 "tx_hash": play.tx_hash,
                 "ledger": play.ledger,
