@@ -4,8 +4,8 @@ Each request carries:
 
 * `Holdfast-Event`: the event's type;
 * `Holdfast-Delivery`: the delivery's id, the same in every try: a receiver drops what it has seen;
-* `Holdfast-Timestamp`: seconds since 1970 of this try;
-* `Holdfast-Signature`: `v1=` and hex HMAC-SHA256, keyed with the endpoint's secret, over `timestamp.body`.
+* `Holdfast-Signature`: `t=TIME,v1=HEX`: seconds since 1970 of this try, and the HMAC-SHA256, keyed with the
+  endpoint's secret, over `TIME.BODY`. A receiver refuses what does not match, or is older than a few minutes.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def check_url(url: str, *, private_allowed: bool) -> None:
 def sign(secret: SecretStr, timestamp: int, body: bytes) -> str:
     """The value of `Holdfast-Signature`."""
     signed = hmac.new(secret.get_secret_value().encode(), f"{timestamp}.".encode() + body, hashlib.sha256)
-    return f"v1={signed.hexdigest()}"
+    return f"t={timestamp},v1={signed.hexdigest()}"
 
 
 def body_of(event: Event, links: dict[str, str]) -> bytes:
@@ -141,7 +141,6 @@ class Webhooks:
             "Content-Type": "application/json",
             "Holdfast-Event": event_type,
             "Holdfast-Delivery": str(delivery_id),
-            "Holdfast-Timestamp": str(timestamp),
             "Holdfast-Signature": sign(secret, timestamp, body),
         }
         try:
@@ -170,7 +169,6 @@ class Webhooks:
 SIGNED_HEADERS: Final[Sequence[str]] = (
     "Holdfast-Event",
     "Holdfast-Delivery",
-    "Holdfast-Timestamp",
     "Holdfast-Signature",
 )
 """What a receiver may rely on."""
