@@ -112,6 +112,13 @@ def test_the_dashboards_panels_all_ask_something() -> None:
         assert all(target["expr"] for target in panel["targets"]), panel["title"]
 
 
+def test_the_dashboard_asks_for_metrics_that_the_code_has() -> None:
+    dashboard = (ROOT / "deploy" / "grafana" / "holdfast.json").read_text()
+    code = "".join(path.read_text() for room in ("api", "workers") for path in (ROOT / room).rglob("*.py"))
+    for metric in set(re.findall(r"holdfast_[a-z_]+", dashboard)):
+        assert f'"{re.sub(r"_(total|bucket)$", "", metric)}"' in code, metric
+
+
 @pytest.mark.parametrize("script", [*sorted((ROOT / "deploy").glob("*.sh")), ROOT / ".ci" / "run"])
 def test_scripts_are_executable_and_parse(script: Path) -> None:
     assert script.stat().st_mode & 0o111
