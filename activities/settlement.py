@@ -32,6 +32,7 @@ _HEARTBEAT_SECONDS: Final = 3.0
 _CLOSES_MAX: Final = 3
 """After so many ledgers without proof the story is told `pending` and asks again."""
 _CLOSES_BEFORE_BUMP: Final = 2
+_QUEUED_ANSWERS: Final = frozenset({"PENDING", "DUPLICATE"})
 _LEAST_LEFT: Final = timedelta(seconds=10)
 """An envelope with less than this to live is not sent: it is built anew on the same pin."""
 
@@ -141,12 +142,16 @@ class SettlementActivities:
         """Send, and wait for proof. Whatever a node answers meanwhile, only proof ends it."""
         if settlement.status is SettlementStatus.UNKNOWN:
             settlement = await self._judge(settlement)
+        queued = False
         for close in range(1, _CLOSES_MAX + 1):
-            if settlement.status.final or not settlement.status.in_flight:
+            if not settlement.status.in_flight:
                 return settlement
+            before = settlement.send
             settlement = await self._steer(settlement, bump=close > _CLOSES_BEFORE_BUMP)
-            if settlement.stopped is None and settlement.control is not Control.HOLD:
-                await self._send(settlement)
+            may_send = settlement.stopped is None and settlement.control is not Control.HOLD
+            # What a node has queued is not sent again before a ledger or two had room for it.
+            if may_send and not (queued and settlement.send == before):
+                queued = await self._send(settlement)
             await self._closes.wait(settlement.id)
             settlement = await self._book.load(settlement.id)
         return settlement if settlement.status.final else await self._judge(settlement)
@@ -169,16 +174,18 @@ class SettlementActivities:
                 return await self._book.write_bump(settlement, self._ledger.bump(attempt.signed_envelope, higher))
         return settlement
 
-    async def _send(self, settlement: Settlement) -> None:
-        """Send the newest fee bump, unchanged. The answer is kept for people; it decides nothing."""
+    async def _send(self, settlement: Settlement) -> bool:
+        """Send the newest fee bump, unchanged; whether the node says that it is queued, which proves nothing."""
         if settlement.send is None:
-            return
+            return False
         try:
             answer = await self._ledger.send(settlement.send)
         except OutcomeUnknown as unknown:
             answer = unknown.message
-        if answer not in {"PENDING", "DUPLICATE"}:
-            await self._book.note_answer(settlement.send, answer)
+        if answer in _QUEUED_ANSWERS:
+            return True
+        await self._book.note_answer(settlement.send, answer)
+        return False
 
     async def _judge(self, settlement: Settlement) -> Settlement:
         """Look for proof by hash, else by the verdict over the lane's sequence and the marker."""

@@ -1,33 +1,69 @@
-"""The settlement book's rows: how a settlement is read, pinned, recorded and ended inside one transaction."""
+"""The settlement book's rows: how a settlement is read, pinned, recorded and ended inside one transaction.
+
+Every settlement names its held pin and its newest attempt in its own row: whoever has locked that row has locked all.
+"""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Any, Final
 
-from sqlalchemy import Row, and_, delete, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Attempt, Envelope, Pin, Proof, Send, Settlement
-from adapters.database.heads import halted_reason
+from adapters.database.audit_tables import deployment
 from adapters.database.settlements_tables import (
     attempts,
     lanes,
+    ledger_head,
     pins,
-    reservations,
     sends,
     settlement_history,
     settlements,
-    spending,
 )
-from adapters.database.switches import frozen
+from adapters.database.switches import FROZEN
 from domain.errors import NotFound, Refused, Unavailable
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 from domain.why import SettlementFacts
 
 _S = SettlementStatus
+
+_HALTED: Final = select(ledger_head.c.halted_reason).scalar_subquery().label("halted")
+_FROZEN: Final = (
+    select(deployment.c.reason).where(deployment.c.name == FROZEN).scalar_subquery().label("frozen_reason")
+)
+_LAST_SEND: Final = (
+    select(sends.c.outer_hash, sends.c.envelope.label("outer_envelope"), sends.c.inclusion_fee)
+    .where(sends.c.attempt_id == settlements.c.attempt_id)
+    .order_by(sends.c.inclusion_fee.desc())
+    .limit(1)
+    .lateral("last_send")
+)
+_VIEW: Final = (
+    select(
+        settlements,
+        pins.c.lane,
+        pins.c.sequence,
+        pins.c.lane_signed,
+        attempts.c.purpose,
+        attempts.c.inner_hash,
+        attempts.c.envelope,
+        attempts.c.max_time,
+        attempts.c.resource_fee,
+        attempts.c.simulated_ledger,
+        attempts.c.signed_envelope,
+        _LAST_SEND,
+        _HALTED,
+        _FROZEN,
+    )
+    .outerjoin(pins, pins.c.id == settlements.c.pin_id)
+    .outerjoin(attempts, attempts.c.id == settlements.c.attempt_id)
+    .outerjoin(_LAST_SEND, settlements.c.attempt_id.is_not(None))
+)
+"""Everything that the engine looks at of a settlement, in one statement."""
 
 
 def intent_columns(intent: Intent) -> dict[str, Any]:
@@ -73,9 +109,8 @@ async def locked(connection: AsyncConnection, settlement_id: str) -> Row[Any]:
     Raises:
         NotFound: no such settlement.
     """
-    row = (
-        await connection.execute(select(settlements).where(settlements.c.id == settlement_id).with_for_update())
-    ).one_or_none()
+    query = select(settlements).where(settlements.c.id == settlement_id).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound(f"there is no settlement {settlement_id}")
     return row
@@ -84,70 +119,56 @@ async def locked(connection: AsyncConnection, settlement_id: str) -> Row[Any]:
 async def as_believed(connection: AsyncConnection, settlement: Settlement) -> Row[Any] | None:
     """Lock the row; None where status or newest attempt is not what the caller believes."""
     row = await locked(connection, settlement.id)
-    current = await newest_attempt(connection, settlement.id)
     believed = settlement.attempt.id if settlement.attempt else None
-    return row if row.status == settlement.status and (current.id if current else None) == believed else None
+    return row if row.status == settlement.status and row.attempt_id == believed else None
+
+
+async def read_settlement(connection: AsyncConnection, settlement_id: str) -> tuple[Row[Any], Settlement]:
+    """Read a settlement as it stands in this transaction, and its row.
+
+    Raises:
+        NotFound: no such settlement.
+    """
+    row = (await connection.execute(_VIEW.where(settlements.c.id == settlement_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no settlement {settlement_id}")
+    return row, _as_settlement(row)
 
 
 async def reread(connection: AsyncConnection, settlement_id: str) -> Settlement:
     """Read a settlement as it stands in this transaction."""
-    row = (await connection.execute(select(settlements).where(settlements.c.id == settlement_id))).one()
-    return await as_settlement(connection, row)
+    return (await read_settlement(connection, settlement_id))[1]
 
 
 async def why_stopped(connection: AsyncConnection) -> str | None:
     """Why nothing may be sent now, if anything stands against it."""
-    halted = await halted_reason(connection)
-    if halted is not None:
-        return f"history changed: {halted}"
-    freeze = await frozen(connection)
-    return None if freeze is None else f"all sending is frozen: {freeze.reason}"
+    return _stopped((await connection.execute(select(_HALTED, _FROZEN))).one())
 
 
-async def newest_attempt(connection: AsyncConnection, settlement_id: str) -> Row[Any] | None:
-    """The newest attempt on the held pin that is not superseded."""
-    rows = await connection.execute(
-        select(attempts)
-        .join(pins, pins.c.id == attempts.c.pin_id)
-        .where(attempts.c.settlement_id == settlement_id, pins.c.state == "held", ~attempts.c.superseded)
-        .order_by(attempts.c.id.desc())
-        .limit(1)
-    )
-    return rows.one_or_none()
+def _stopped(row: Row[Any]) -> str | None:
+    if row.halted is not None:
+        return f"history changed: {row.halted}"
+    return None if row.frozen_reason is None else f"all sending is frozen: {row.frozen_reason}"
 
 
-async def as_settlement(connection: AsyncConnection, row: Row[Any]) -> Settlement:
-    """The engine's view of a row."""
+def _as_settlement(row: Row[Any]) -> Settlement:
     status = _S(row.status)
     pin = attempt = send = None
-    if not status.final and status is not _S.ACCEPTED:
-        held = (
-            await connection.execute(select(pins).where(pins.c.settlement_id == row.id, pins.c.state == "held"))
-        ).one_or_none()
-        if held is not None:
-            pin = Pin(held.id, held.lane, held.sequence, held.lane_signed)
-        newest = await newest_attempt(connection, row.id)
-        if newest is not None:
-            attempt = Attempt(
-                id=newest.id,
-                burn=newest.purpose == "burn",
-                inner_hash=newest.inner_hash,
-                envelope=newest.envelope,
-                max_time=newest.max_time,
-                resource_fee=newest.resource_fee,
-                simulated_ledger=newest.simulated_ledger,
-                signed_envelope=newest.signed_envelope or "",
-            )
-            last = (
-                await connection.execute(
-                    select(sends)
-                    .where(sends.c.attempt_id == newest.id)
-                    .order_by(sends.c.inclusion_fee.desc())
-                    .limit(1)
-                )
-            ).one_or_none()
-            if last is not None:
-                send = Send(last.outer_hash, last.envelope, last.inclusion_fee)
+    if row.pin_id is not None:
+        pin = Pin(row.pin_id, row.lane, row.sequence, row.lane_signed)
+    if row.attempt_id is not None:
+        attempt = Attempt(
+            id=row.attempt_id,
+            burn=row.purpose == "burn",
+            inner_hash=row.inner_hash,
+            envelope=row.envelope,
+            max_time=row.max_time,
+            resource_fee=row.resource_fee,
+            simulated_ledger=row.simulated_ledger,
+            signed_envelope=row.signed_envelope or "",
+        )
+    if row.outer_hash is not None:
+        send = Send(row.outer_hash, row.outer_envelope, row.inclusion_fee)
     return Settlement(
         intent=Intent.model_validate(row.intent),
         status=status,
@@ -157,7 +178,7 @@ async def as_settlement(connection: AsyncConnection, row: Row[Any]) -> Settlemen
         attempt=attempt,
         send=send,
         outcome=as_outcome(row),
-        stopped=None if status.final else await why_stopped(connection),
+        stopped=None if status.final else _stopped(row),
     )
 
 
@@ -167,10 +188,7 @@ async def read_facts(connection: AsyncConnection, settlement_id: str) -> Settlem
     Raises:
         NotFound: no such settlement.
     """
-    row = (await connection.execute(select(settlements).where(settlements.c.id == settlement_id))).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no settlement {settlement_id}")
-    view = await as_settlement(connection, row)
+    row, view = await read_settlement(connection, settlement_id)
     since: datetime = (
         await connection.execute(
             select(func.max(settlement_history.c.at)).where(settlement_history.c.settlement_id == settlement_id)
@@ -203,21 +221,20 @@ async def read_facts(connection: AsyncConnection, settlement_id: str) -> Settlem
 
 
 async def set_status(
-    connection: AsyncConnection, row: Row[Any], status: SettlementStatus, **columns: Any
-) -> Row[Any]:
+    connection: AsyncConnection, settlement_id: str, status: SettlementStatus, **columns: Any
+) -> None:
     """Move to a status; the database refuses what TRANSITIONS does not allow."""
-    changed = await connection.execute(
-        update(settlements)
-        .where(settlements.c.id == row.id)
-        .values(status=status, **columns)
-        .returning(*settlements.c)
+    await connection.execute(
+        update(settlements).where(settlements.c.id == settlement_id).values(status=status, **columns)
     )
-    return changed.one()
 
 
-async def move(connection: AsyncConnection, row: Row[Any], status: SettlementStatus, **columns: Any) -> Settlement:
+async def move(
+    connection: AsyncConnection, settlement_id: str, status: SettlementStatus, **columns: Any
+) -> Settlement:
     """Move to a status, and read the settlement again."""
-    return await as_settlement(connection, await set_status(connection, row, status, **columns))
+    await set_status(connection, settlement_id, status, **columns)
+    return await reread(connection, settlement_id)
 
 
 async def take_lane(connection: AsyncConnection, settlement_id: str) -> Pin:
@@ -243,33 +260,34 @@ async def take_lane(connection: AsyncConnection, settlement_id: str) -> Pin:
     return Pin(pinned.scalar_one(), lane.address, sequence, lane_signed=False)
 
 
-async def end_pin(connection: AsyncConnection, settlement_id: str, *, consumer: str | None) -> None:
+async def end_pin(connection: AsyncConnection, pin_id: int | None, *, consumer: str | None) -> None:
     """The pinned number is consumed: free the lane, which goes on after it."""
-    ended = await connection.execute(
+    if pin_id is None:
+        return
+    ended = (
         update(pins)
-        .where(pins.c.settlement_id == settlement_id, pins.c.state == "held")
+        .where(pins.c.id == pin_id, pins.c.state == "held")
         .values(state="consumed", consumer=consumer, ended_at=func.now())
-        .returning(pins.c.lane, pins.c.sequence, pins.c.lane_signed)
+        .returning(pins.c.lane, pins.c.sequence)
+        .cte("ended")
     )
-    for pin in ended:
-        await connection.execute(
-            update(lanes)
-            .where(lanes.c.address == pin.lane)
-            # A number that the lane never signed for was not consumed by us: it is the next one still.
-            .values(settlement_id=None, sequence=pin.sequence if pin.lane_signed else lanes.c.sequence)
-        )
+    await connection.execute(
+        update(lanes).where(lanes.c.address == ended.c.lane).values(settlement_id=None, sequence=ended.c.sequence)
+    )
 
 
-async def return_pin(connection: AsyncConnection, settlement_id: str) -> None:
-    """The pinned number can no longer be consumed by an envelope of ours: free the lane, at the same number."""
-    returned = await connection.execute(
+async def return_pin(connection: AsyncConnection, pin_id: int | None) -> None:
+    """No envelope of ours can consume the pinned number any more: free the lane, at the same number."""
+    if pin_id is None:
+        return
+    returned = (
         update(pins)
-        .where(pins.c.settlement_id == settlement_id, pins.c.state == "held")
+        .where(pins.c.id == pin_id, pins.c.state == "held")
         .values(state="returned", ended_at=func.now())
         .returning(pins.c.lane)
+        .cte("returned")
     )
-    for lane in returned.scalars():
-        await connection.execute(update(lanes).where(lanes.c.address == lane).values(settlement_id=None))
+    await connection.execute(update(lanes).where(lanes.c.address == returned.c.lane).values(settlement_id=None))
 
 
 async def insert_attempt(
@@ -283,8 +301,8 @@ async def insert_attempt(
     simulated_ledger: int = 0,
     burn: bool = False,
     signed: str | None = None,
-) -> int:
-    """Write an envelope ahead; gives its id."""
+) -> Attempt:
+    """Write an envelope ahead."""
     inserted = await connection.execute(
         upsert(attempts)
         .values(
@@ -302,7 +320,16 @@ async def insert_attempt(
         .on_conflict_do_update(index_elements=["inner_hash"], set_={"superseded": False, "pin_id": pin.id})
         .returning(attempts.c.id)
     )
-    return int(inserted.scalar_one())
+    return Attempt(
+        id=inserted.scalar_one(),
+        burn=burn,
+        inner_hash=envelope.hash,
+        envelope=envelope.xdr,
+        max_time=max_time,
+        resource_fee=resource_fee,
+        simulated_ledger=simulated_ledger,
+        signed_envelope=signed or "",
+    )
 
 
 async def insert_send(connection: AsyncConnection, settlement_id: str, attempt_id: int, send: Send) -> None:
@@ -325,85 +352,60 @@ async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) 
     row = await locked(connection, settlement_id)
     if _S(row.status).final:
         return False
-    paid = proof.successful and not proof.burn
-    await end_pin(connection, settlement_id, consumer=proof.tx_hash)
-    await end_reservation(connection, settlement_id, posted=paid)
+    await end_pin(connection, row.pin_id, consumer=proof.tx_hash)
     columns: dict[str, Any] = {
+        "pin_id": None,
+        "attempt_id": None,
         "tx_hash": proof.tx_hash,
         "ledger": proof.ledger,
         "closed_at": proof.closed_at,
         "fee_charged": proof.fee_charged,
         "needs_person": None,
     }
-    if paid:
-        await set_status(connection, row, _S.CONFIRMED, confirmed_at=func.now(), **columns)
+    if proof.successful and not proof.burn:
+        await set_status(connection, row.id, _S.CONFIRMED, confirmed_at=func.now(), **columns)
     elif proof.burn:
         reason = "cancelled: the sequence number was consumed by a no-op"
-        await set_status(connection, row, _S.CANCELLED, reason_code="cancelled", reason=reason, **columns)
+        await set_status(connection, row.id, _S.CANCELLED, reason_code="cancelled", reason=reason, **columns)
     else:
         reason = f"the ledger recorded it as failed: {proof.result}"
         # A new try is simulated first, which names the cause with figures where there still is one.
         await set_status(
-            connection, row, _S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True, **columns
+            connection, row.id, _S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True, **columns
         )
     return True
 
 
-async def reserve(connection: AsyncConnection, intent: Intent, day_max_units: int | None) -> None:
-    """Reserve the amount in the day's limit of payer and asset, once a settlement.
+async def check_day(connection: AsyncConnection, intent: Intent, day_max_units: int) -> None:
+    """Hold an intent against the day's limit of its payer and asset; what is reserved counts.
+
+    What failed does not. One at a time for a payer and asset, until this transaction ends.
 
     Raises:
         Refused: `policy_day`, with both figures.
     """
-    existing = (
-        await connection.execute(select(reservations).where(reservations.c.settlement_id == intent.settlement_id))
-    ).one_or_none()
-    if existing is not None and existing.state != "voided":
-        return
-    day = datetime.now(UTC).date()
-    key = and_(spending.c.payer == intent.payer, spending.c.asset == intent.asset, spending.c.day == day)
     await connection.execute(
-        upsert(spending).values(payer=intent.payer, asset=intent.asset, day=day).on_conflict_do_nothing()
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"day {intent.payer} {intent.asset}", 0)))
     )
-    if day_max_units is not None:
-        spent = (await connection.execute(select(spending).where(key).with_for_update())).one()
-        total = int(spent.reserved_units + spent.posted_units) + intent.amount_units
-        if total > day_max_units:
-            raise Refused(
-                f"{total} units of {intent.asset} today would be above the day's limit of {day_max_units}",
-                code="policy_day",
-                day_units=str(total),
-                day_units_max=str(day_max_units),
-            )
-    await connection.execute(
-        update(spending).where(key).values(reserved_units=spending.c.reserved_units + intent.amount_units)
-    )
-    await connection.execute(delete(reservations).where(reservations.c.settlement_id == intent.settlement_id))
-    await connection.execute(
-        insert(reservations).values(
-            settlement_id=intent.settlement_id,
-            payer=intent.payer,
-            asset=intent.asset,
-            day=day,
-            units=intent.amount_units,
+    reserved = await connection.execute(
+        select(func.coalesce(func.sum(settlements.c.amount_units), 0)).where(
+            settlements.c.payer == intent.payer,
+            settlements.c.asset == intent.asset,
+            settlements.c.reserved_on == today(),
+            settlements.c.status.not_in((_S.FAILED, _S.CANCELLED)),
+            settlements.c.id != intent.settlement_id,
         )
     )
-
-
-async def end_reservation(connection: AsyncConnection, settlement_id: str, *, posted: bool) -> None:
-    """Post what was reserved, or give it back."""
-    ended = await connection.execute(
-        update(reservations)
-        .where(reservations.c.settlement_id == settlement_id, reservations.c.state == "reserved")
-        .values(state="posted" if posted else "voided")
-        .returning(reservations.c.payer, reservations.c.asset, reservations.c.day, reservations.c.units)
-    )
-    for row in ended:
-        await connection.execute(
-            update(spending)
-            .where(spending.c.payer == row.payer, spending.c.asset == row.asset, spending.c.day == row.day)
-            .values(
-                reserved_units=spending.c.reserved_units - row.units,
-                posted_units=spending.c.posted_units + (row.units if posted else 0),
-            )
+    total = int(reserved.scalar_one()) + intent.amount_units
+    if total > day_max_units:
+        raise Refused(
+            f"{total} units of {intent.asset} today would be above the day's limit of {day_max_units}",
+            code="policy_day",
+            day_units=str(total),
+            day_units_max=str(day_max_units),
         )
+
+
+def today() -> date:
+    """The day of limits, in UTC."""
+    return datetime.now(UTC).date()

@@ -7,6 +7,7 @@ only then swaps; a caller who believed something else changes nothing and is han
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,22 +21,22 @@ from adapters.database.engine import Database
 from adapters.database.settlement_rows import (
     as_believed,
     as_outcome,
-    as_settlement,
+    check_day,
     differences,
     end_pin,
-    end_reservation,
     insert_attempt,
     insert_send,
     intent_columns,
     locked,
     move,
     read_facts,
+    read_settlement,
     record,
     reread,
-    reserve,
     return_pin,
     set_status,
     take_lane,
+    today,
     why_stopped,
 )
 from adapters.database.settlements_tables import attempts, pins, sends, settlements
@@ -97,6 +98,9 @@ class SettlementBook:
                 status=_S.ACCEPTED,
                 tries=row.tries + 1,
                 builds=0,
+                pin_id=None,
+                attempt_id=None,
+                reserved_on=None,
                 control=Control.NONE,
                 needs_person=None,
                 reason_code=None,
@@ -148,22 +152,22 @@ class SettlementBook:
     # What the walk calls.
 
     async def load(self, settlement_id: str) -> Settlement:
-        """Read a settlement and renew our lease on it.
+        """Read a settlement, and renew our lease on it where less than half of it is left.
 
         Raises:
             NotFound: no such settlement.
         """
         async with self._database.begin() as connection:
-            leased = await connection.execute(
-                update(settlements)
-                .where(settlements.c.id == settlement_id)
-                .values(lease_owner=self._owner, lease_until=func.now() + _LEASE)
-                .returning(*settlements.c)
-            )
-            row = leased.one_or_none()
-            if row is None:
-                raise NotFound(f"there is no settlement {settlement_id}")
-            return await as_settlement(connection, row)
+            row, settlement = await read_settlement(connection, settlement_id)
+            halfway = datetime.now(UTC) + _LEASE / 2
+            ours = row.lease_owner == self._owner and row.lease_until is not None and row.lease_until > halfway
+            if not ours and not settlement.status.final:
+                await connection.execute(
+                    update(settlements)
+                    .where(settlements.c.id == settlement_id)
+                    .values(lease_owner=self._owner, lease_until=func.now() + _LEASE)
+                )
+            return settlement
 
     async def read(self, connection: AsyncConnection, settlement_id: str) -> Settlement:
         """Read a settlement without taking its lease."""
@@ -176,6 +180,9 @@ class SettlementBook:
         """
         await connection.execute(
             update(attempts).where(attempts.c.settlement_id == settlement_id).values(superseded=True)
+        )
+        await connection.execute(
+            update(settlements).where(settlements.c.id == settlement_id).values(pin_id=None, attempt_id=None)
         )
 
     async def write_ahead(
@@ -192,22 +199,41 @@ class SettlementBook:
             row = await as_believed(connection, settlement)
             if row is None:
                 return await reread(connection, settlement.id)
-            await reserve(connection, settlement.intent, day_max_units)
+            if day_max_units is not None:
+                await check_day(connection, settlement.intent, day_max_units)
             pin = settlement.pin or await take_lane(connection, settlement.id)
-            envelope = build(pin.lane, pin.sequence)
-            await connection.execute(
-                update(attempts).where(attempts.c.pin_id == pin.id, ~attempts.c.superseded).values(superseded=True)
-            )
-            await insert_attempt(
+            if settlement.attempt is not None:
+                await connection.execute(
+                    update(attempts).where(attempts.c.id == settlement.attempt.id).values(superseded=True)
+                )
+            attempt = await insert_attempt(
                 connection,
                 settlement.id,
                 pin,
-                envelope,
+                build(pin.lane, pin.sequence),
                 max_time,
                 resource_fee=simulation.resource_fee,
                 simulated_ledger=simulation.ledger,
             )
-            return await move(connection, row, _S.BUILT, builds=row.builds + 1)
+            builds = row.builds + 1
+            await set_status(
+                connection,
+                row.id,
+                _S.BUILT,
+                builds=builds,
+                pin_id=pin.id,
+                attempt_id=attempt.id,
+                reserved_on=today(),
+            )
+            return replace(
+                settlement,
+                status=_S.BUILT,
+                builds=builds,
+                pin=pin,
+                attempt=attempt,
+                send=None,
+                outcome=settlement.outcome.model_copy(update={"status": _S.BUILT}),
+            )
 
     async def write_send(
         self, settlement: Settlement, *, signature: bytes | None, signed_envelope: str, send: Send
@@ -228,8 +254,16 @@ class SettlementBook:
             await connection.execute(update(pins).where(pins.c.id == settlement.pin.id).values(lane_signed=True))
             await insert_send(connection, settlement.id, attempt.id, send)
             if settlement.status is not _S.QUEUED:
-                await set_status(connection, row, _S.QUEUED)
-            return await move(connection, row, _S.SUBMITTED, submitted_at=func.now())
+                await set_status(connection, row.id, _S.QUEUED)
+            await set_status(connection, row.id, _S.SUBMITTED, submitted_at=func.now())
+            return replace(
+                settlement,
+                status=_S.SUBMITTED,
+                pin=replace(settlement.pin, lane_signed=True),
+                attempt=replace(attempt, signed_envelope=signed_envelope),
+                send=send,
+                outcome=settlement.outcome.model_copy(update={"status": _S.SUBMITTED}),
+            )
 
     async def write_bump(self, settlement: Settlement, send: Send) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
@@ -250,10 +284,13 @@ class SettlementBook:
         async with self._database.begin() as connection:
             row = await as_believed(connection, settlement)
             if row is not None and settlement.pin is not None:
-                attempt_id = await insert_attempt(
+                burn = await insert_attempt(
                     connection, settlement.id, settlement.pin, envelope, max_time, burn=True, signed=envelope.xdr
                 )
-                await insert_send(connection, settlement.id, attempt_id, send)
+                await insert_send(connection, settlement.id, burn.id, send)
+                await connection.execute(
+                    update(settlements).where(settlements.c.id == row.id).values(attempt_id=burn.id)
+                )
             return await reread(connection, settlement.id)
 
     async def note_answer(self, send: Send, answer: str) -> None:
@@ -300,12 +337,17 @@ class SettlementBook:
             row = await locked(connection, settlement.id)
             if _S(row.status).final:
                 return await reread(connection, settlement.id)
-            await end_pin(connection, settlement.id, consumer=proof.tx_hash if proof else None)
-            await end_reservation(connection, settlement.id, posted=True)
+            if _S(row.status).in_flight:
+                await end_pin(connection, row.pin_id, consumer=proof.tx_hash if proof else None)
+            else:
+                # The lane has not signed: whatever wrote the marker, this number is unused.
+                await return_pin(connection, row.pin_id)
             return await move(
                 connection,
-                row,
+                row.id,
                 _S.CONFIRMED,
+                pin_id=None,
+                attempt_id=None,
                 confirmed_at=func.now(),
                 tx_hash=proof.tx_hash if proof else None,
                 ledger=proof.ledger if proof else None,
@@ -335,10 +377,16 @@ class SettlementBook:
             row = await as_believed(connection, settlement)
             if row is None:
                 return await reread(connection, settlement.id)
-            await end_pin(connection, settlement.id, consumer="unidentified")
-            await end_reservation(connection, settlement.id, posted=False)
+            await end_pin(connection, row.pin_id, consumer="unidentified")
             return await move(
-                connection, row, _S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True
+                connection,
+                row.id,
+                _S.FAILED,
+                pin_id=None,
+                attempt_id=None,
+                reason_code="failed_on_ledger",
+                reason=reason,
+                may_pass=True,
             )
 
     async def supersede(self, settlement: Settlement) -> Settlement:
@@ -350,7 +398,7 @@ class SettlementBook:
             await connection.execute(
                 update(attempts).where(attempts.c.settlement_id == settlement.id).values(superseded=True)
             )
-            return await move(connection, row, _S.BUILT, needs_person=None)
+            return await move(connection, row.id, _S.BUILT, attempt_id=None, needs_person=None)
 
     async def doubt(self, settlement: Settlement, *, person: str | None) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
@@ -367,7 +415,7 @@ class SettlementBook:
                     update(settlements).where(settlements.c.id == row.id).values(needs_person=person)
                 )
                 return await reread(connection, settlement.id)
-            return await move(connection, row, _S.UNKNOWN, needs_person=person)
+            return await move(connection, row.id, _S.UNKNOWN, needs_person=person)
 
     async def envelopes_sent(self, settlement: Settlement) -> tuple[str, ...]:
         """See `activities.settlement_parts.SettlementBook`."""
@@ -407,12 +455,13 @@ class SettlementBook:
             row = await as_believed(connection, settlement)
             if row is None:
                 return await reread(connection, settlement.id)
-            await return_pin(connection, settlement.id)
-            await end_reservation(connection, settlement.id, posted=False)
+            await return_pin(connection, row.pin_id)
             return await move(
                 connection,
-                row,
+                row.id,
                 status,
+                pin_id=None,
+                attempt_id=None,
                 reason_code=refusal.code,
                 reason=refusal.message,
                 details=refusal.details,

@@ -58,6 +58,9 @@ settlements: Final = Table(
     Column("destination", Text, nullable=False),
     Column("tries", Integer, nullable=False, server_default="1"),
     Column("builds", Integer, nullable=False, server_default="0"),
+    Column("pin_id", BigInteger),
+    Column("attempt_id", BigInteger),
+    Column("reserved_on", Date),
     Column("control", Text, nullable=False, server_default="none"),
     Column("needs_person", Text),
     Column("tx_hash", Text),
@@ -77,7 +80,15 @@ settlements: Final = Table(
     UniqueConstraint("marker_id"),
     Index("ix_settlements_in_flight", "status", postgresql_where=text("status IN ('submitted', 'unknown')")),
     Index("ix_settlements_created_at", "created_at"),
-    comment="One movement of money each. The id is UNIQUE for good: lock 1 of 4.",
+    Index(
+        "ix_settlements_reserved",
+        "payer",
+        "asset",
+        "reserved_on",
+        postgresql_where=text("reserved_on IS NOT NULL"),
+    ),
+    comment="One movement of money each. The id is UNIQUE for good: lock 1 of 4. `pin_id` and `attempt_id` are the"
+    " held pin and its newest envelope; `reserved_on` is the day whose limit it counts against until it fails.",
 )
 
 settlement_transitions: Final = Table(
@@ -164,28 +175,4 @@ sends: Final = Table(
     Column("answer", Text),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
     comment="Fee bumps, written ahead of the first byte.",
-)
-
-spending: Final = Table(
-    "spending",
-    metadata,
-    Column("payer", Text, primary_key=True),
-    Column("asset", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("reserved_units", Numeric(39, 0), nullable=False, server_default="0"),
-    Column("posted_units", Numeric(39, 0), nullable=False, server_default="0"),
-    CheckConstraint("reserved_units >= 0 AND posted_units >= 0", name="not_negative"),
-    comment="The day's limit: reserved under the row's lock, then posted or voided.",
-)
-
-reservations: Final = Table(
-    "reservations",
-    metadata,
-    Column("settlement_id", Text, ForeignKey("settlements.id"), primary_key=True),
-    Column("payer", Text, nullable=False),
-    Column("asset", Text, nullable=False),
-    Column("day", Date, nullable=False),
-    Column("units", Numeric(39, 0), nullable=False),
-    Column("state", Text, nullable=False, server_default="reserved"),
-    CheckConstraint("state IN ('reserved', 'posted', 'voided')", name="state"),
 )

@@ -15,7 +15,8 @@ from adapters.database.audit_tables import deployment
 from adapters.database.outbox import tell
 from domain.events import Event, EventType
 
-_FROZEN: Final = "frozen"
+FROZEN: Final = "frozen"
+"""The switch's name in `deployment`."""
 
 
 class Frozen(BaseModel):
@@ -30,7 +31,7 @@ class Frozen(BaseModel):
 
 async def frozen(connection: AsyncConnection) -> Frozen | None:
     """Whether all sending is stopped: one query, for the engine to ask in the transaction before each send."""
-    query = select(deployment).where(deployment.c.name == _FROZEN)
+    query = select(deployment).where(deployment.c.name == FROZEN)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else Frozen(since=row.since, by=row.changed_by, reason=row.reason)
 
@@ -39,7 +40,7 @@ async def freeze(connection: AsyncConnection, *, by: str, reason: str, at: datet
     """Stop all sending; False where it was stopped already, with the first reason kept."""
     inserted = await connection.execute(
         insert(deployment)
-        .values(name=_FROZEN, reason=reason, since=at, changed_by=by)
+        .values(name=FROZEN, reason=reason, since=at, changed_by=by)
         .on_conflict_do_nothing()
         .returning(deployment.c.name)
     )
@@ -58,7 +59,7 @@ async def freeze(connection: AsyncConnection, *, by: str, reason: str, at: datet
 async def thaw(connection: AsyncConnection, *, by: str, reason: str, at: datetime) -> bool:
     """Let sending go on; False where nothing stopped it."""
     deleted = await connection.execute(
-        delete(deployment).where(deployment.c.name == _FROZEN).returning(deployment.c.name)
+        delete(deployment).where(deployment.c.name == FROZEN).returning(deployment.c.name)
     )
     if deleted.scalar_one_or_none() is None:
         return False

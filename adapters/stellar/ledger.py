@@ -68,14 +68,24 @@ class StellarLedger:
         simulated = await self._rpc.simulate(envelope.to_xdr())
         if simulated.error is not None:
             raise await self._figures(intent, explain(simulated.error))
-        _check_authorizations(intent, simulated)
         replayed = _check_result(intent, simulated)
+        if replayed:
+            await self._check_marker(intent)
+        else:
+            _check_authorizations(intent, simulated)
         return Simulation(
             ledger=simulated.ledger,
             transaction_data=with_headroom(simulated.transaction_data),
             resource_fee=simulated.resource_fee * _RESOURCE_FEE_PERCENT // 100,
             replayed=replayed,
         )
+
+    async def _check_marker(self, intent: Intent) -> None:
+        """A replay is believed only beside the marker itself: on it a payment is recorded as made."""
+        key = marker_key(intent.invocation.contract, intent.marker_id)
+        entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
+        if entry is None or marker_of(entry.data).state is not MarkerState.PAID:
+            raise Unavailable("the simulation tells of a payment without its marker", code="ledger_unavailable")
 
     async def send(self, send: Send) -> str:
         """See `activities.settlement_parts.Ledger`."""

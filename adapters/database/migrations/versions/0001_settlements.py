@@ -22,8 +22,6 @@ _TABLES = (
     t.pins,
     t.attempts,
     t.sends,
-    t.spending,
-    t.reservations,
 )
 
 _REFUSE_CHANGE = """
