@@ -9,7 +9,7 @@ HIDDEN: Final = "[redacted]"
 
 _SECRETS: Final = re.compile(
     r"(?<![A-Z2-7])S[A-Z2-7]{55}(?![A-Z2-7])"  # a Stellar seed
-    r"|\bhf_[A-Za-z0-9_\-]{8,}"  # an API key of ours
+    r"|\b(?:hf|whsec)_[A-Za-z0-9_\-+/=]{8,}"  # an API key or a webhook's secret of ours
     r"|(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"  # name and password in a URL
     r"|(?i:\b(?:bearer|basic)\s+[A-Za-z0-9._~+/=\-]{8,})"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",

@@ -27,6 +27,7 @@ ACCOUNT = Keypair.from_raw_ed25519_seed(bytes(range(32))).public_key
         "postgresql://holdfast:hunter2@db/holdfast",
         "Authorization: Bearer hunter2hunter2",
         "key hf_live_hunter2hunter2",
+        "secret whsec_hunter2hunter2",
         "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----",
     ],
 )
