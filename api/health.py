@@ -105,11 +105,11 @@ class RecordGauges:
         """Read them."""
         async with deps.database.begin() as connection:
             counted = await connection.execute(
-                select(settlements.c.status, func.count()).group_by(settlements.c.status)
+                select(settlements.c.status, func.count().label("settlements")).group_by(settlements.c.status)
             )
             self._settlements.clear()
-            for status, count in counted.tuples():
-                self._settlements.labels(status).set(int(count))
+            for row in counted:
+                self._settlements.labels(row.status).set(row.settlements)
             self._unsent.set(await webhook_endpoints.unsent(connection))
             self._frozen.set(1 if await switches.frozen(connection) is not None else 0)
 

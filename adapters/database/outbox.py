@@ -81,7 +81,7 @@ async def _address(connection: AsyncConnection, row: Row[Any]) -> None:
             webhook_endpoints.c.disabled_at.is_(None),
             or_(
                 func.cardinality(webhook_endpoints.c.types) == 0,
-                webhook_endpoints.c.types.any(row.type),
+                webhook_endpoints.c.types.contains([row.type]),
             ),
             or_(
                 webhook_endpoints.c.operator_id.is_(None),

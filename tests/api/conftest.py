@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -79,12 +80,8 @@ class Front:
 
 
 def options(**changed: object) -> ApiOptions:
-    return ApiOptions(
-        explorer_url="http://explorer.test",
-        requests_per_minute=1_000_000,
-        private_webhooks=True,
-        **changed,  # type: ignore[arg-type]
-    )
+    given: dict[str, Any] = {"requests_per_minute": 1_000_000, "private_webhooks": True}
+    return ApiOptions(explorer_url="http://explorer.test", **(given | changed))
 
 
 def parts(database: Database, stories: RecordedStories, ledger: FixedLedger, **changed: object) -> Deps:
