@@ -7,11 +7,11 @@ its own; the ledger's state is shared, so tests make their own accounts.
 from __future__ import annotations
 
 import itertools
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -47,13 +47,15 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def parts_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("parts")
-    # pytest makes its directories private, and PostgreSQL runs as another user where tests run as root.
-    for parent in (directory, *directory.parents[:3]):
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-    return directory
+def parts_directory() -> Iterator[Path]:
+    """A directory that another system user may enter: PostgreSQL runs as one where tests run as root.
+
+    Beside pytest's own, which every session that starts makes private again.
+    """
+    with TemporaryDirectory(prefix="holdfast-parts-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o711)
+        yield directory
 
 
 # PostgreSQL
