@@ -50,7 +50,8 @@ def write_json(value: Any) -> str:
     """Write one value as JSON."""
     match value:
         case BaseModel():
-            text = write_json(dict(value))
+            # dict(value) would call a field that is named `keys`.
+            text = write_json({name: getattr(value, name) for name in type(value).model_fields})
         case Decimal():
             text = f"{value:f}"
         case datetime():
