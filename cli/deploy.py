@@ -131,6 +131,7 @@ class _LocalDeployment:
         await asyncio.gather(
             self._deployment.upgrade(sla, code, self._admin),
             self._deployment.approve(usdc, self._operator, sla, OPERATOR_ALLOWANCE),
+            self._deployment.keep_alive(sla, self._fee),
         )
         public = {role: keypair.public_key for role, keypair in accounts.items()}
         return Deployed(sla, usdc, nociq, public)
@@ -207,6 +208,7 @@ async def deploy_contract(
         code = await deployment.upload(committed_wasm(), pool)
         arguments = [scval.to_address(address) for address in (admin or pool.public_key, pool.public_key, *tokens)]
         sla = await deployment.deploy(code, pool, salt(settings.holdfast_deployment), arguments)
+        await deployment.keep_alive(sla, pool)
         return Deployed(sla, tokens[0], tokens[1], {"pool": pool.public_key, "admin": admin or pool.public_key})
 
 

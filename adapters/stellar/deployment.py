@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Final
 
 from stellar_sdk import Asset, Keypair, scval, xdr
-from stellar_sdk.operation import ChangeTrust, InvokeHostFunction, Payment
+from stellar_sdk.operation import ChangeTrust, ExtendFootprintTTL, InvokeHostFunction, Payment
 from stellar_sdk.operation.operation import Operation
 
 from adapters.stellar.entries import (
@@ -34,6 +34,10 @@ from domain.errors import OutcomeUnknown, Refused, Unavailable
 from domain.money import Amount
 
 _TRIES_MAX: Final = 4
+LIFE_LEDGERS_LEAST: Final = 14 * 17_280
+"""A contract with less life than this (14 days of 5 s ledgers) is extended ..."""
+LIFE_LEDGERS: Final = 30 * 17_280
+"""... to this: 30 days."""
 _LIVE_UNTIL_SLACK_LEDGERS: Final = 120
 """Below the greatest live-until: the ledger goes on while the transaction is on its way."""
 
@@ -225,6 +229,40 @@ class Deployment:
             return not missing
 
         return await self._ensure(complete, lambda: self._land(payer, list(missing), list(signers.values())))
+
+    async def life(self, keys: Sequence[xdr.LedgerKey]) -> int:
+        """Ledgers that are left to the shortest-lived of these entries; negative where one is archived.
+
+        Raises:
+            Refused: `contract_missing`: one of them is not on the ledger.
+        """
+        found = await self._rpc.ledger_entries(list(keys))
+        ends = [entry.live_until for entry in found.by_key.values() if entry.live_until is not None]
+        if len(ends) < len(keys):
+            raise Refused("a contract or its code is not on the ledger", code="contract_missing")
+        return min(ends) - found.ledger
+
+    async def keep_alive(self, contract: str, payer: Keypair) -> bool:
+        """Extend a contract and its code where `LIFE_LEDGERS_LEAST` is not left; True where it did.
+
+        Payments leave the code alone: its rent counts the parsed module, tens of XLM for a season.
+
+        Raises:
+            Refused: `contract_missing`, or the payer lacks XLM for the rent.
+        """
+        wasm_hash = await self.wasm_hash(contract)
+        if wasm_hash is None:
+            raise Refused(f"{contract} is not a contract with code", code="contract_missing")
+        keys = [instance_key(contract), code_key(wasm_hash)]
+
+        async def lives() -> bool:
+            return await self.life(keys) >= LIFE_LEDGERS_LEAST
+
+        async def extend() -> None:
+            source = OwnSequence(self._rpc, payer, self._passphrase)
+            await source.land([ExtendFootprintTTL(extend_to=LIFE_LEDGERS)], footprint=keys)
+
+        return await self._ensure(lives, extend)
 
     async def exists(self, address: str) -> bool:
         """Whether an account is on the ledger."""

@@ -64,21 +64,30 @@ class OwnSequence:
         """The source account."""
         return self._source.public_key
 
-    async def land(self, operations: Sequence[Operation], *, signers: Sequence[Keypair] = ()) -> Landed:
+    async def land(
+        self,
+        operations: Sequence[Operation],
+        *,
+        signers: Sequence[Keypair] = (),
+        footprint: Sequence[xdr.LedgerKey] = (),
+    ) -> Landed:
         """Have these operations in a closed ledger, in one transaction.
 
         One operation that invokes a contract is simulated first, and what it authorizes must be authorized by
-        the source alone. `signers` sign beside the source.
+        the source alone. `signers` sign beside the source. `footprint` names the entries whose life one
+        `ExtendFootprintTTL` extends.
 
         Raises:
             Refused: `account_missing`, `failed_on_ledger` with the ledger's words, or the simulation's refusal.
             Unavailable: the ledger does not answer, or the transaction is proved expired: it never lands.
             OutcomeUnknown: there is no proof either way. Look at the witness, then do it again.
         """
-        pin = await self._build(operations, signers)
+        pin = await self._build(operations, signers, footprint)
         return await self._resolve(pin)
 
-    async def _build(self, operations: Sequence[Operation], signers: Sequence[Keypair]) -> _Pin:
+    async def _build(
+        self, operations: Sequence[Operation], signers: Sequence[Keypair], footprint: Sequence[xdr.LedgerKey]
+    ) -> _Pin:
         head = await self._rpc.latest_ledger()
         sequence = await self._sequence()
         if sequence is None:
@@ -90,13 +99,15 @@ class OwnSequence:
             builder.append_operation(operation)
         builder.add_time_bounds(0, max_time)
         envelope = builder.build()
-        if isinstance(operations[0], InvokeHostFunction):
+        if footprint:
+            envelope.transaction.soroban_data = SorobanDataBuilder().set_read_only(list(footprint)).build()  # type: ignore[no-untyped-call]
+        if footprint or isinstance(operations[0], InvokeHostFunction):
             await self._prepare(envelope, operations[0])
         for signer in {keypair.public_key: keypair for keypair in (self._source, *signers)}.values():
             envelope.sign(signer)
         return _Pin(sequence + 1, max_time, envelope.hash_hex(), envelope.to_xdr())
 
-    async def _prepare(self, envelope: TransactionEnvelope, operation: InvokeHostFunction) -> None:
+    async def _prepare(self, envelope: TransactionEnvelope, operation: Operation) -> None:
         simulated = await self._rpc.simulate(envelope.to_xdr())
         if simulated.error is not None:
             raise explain(simulated.error)
@@ -109,7 +120,8 @@ class OwnSequence:
                     "the simulation asks for an authorization beyond the source account's",
                     code="unexpected_authorization",
                 )
-        operation.auth = entries
+        if isinstance(operation, InvokeHostFunction):
+            operation.auth = entries
         fee = simulated.resource_fee * _RESOURCE_FEE_PERCENT // 100
         data = SorobanDataBuilder.from_xdr(simulated.transaction_data).set_resource_fee(fee).build()  # type: ignore[no-untyped-call]
         envelope.transaction.soroban_data = data

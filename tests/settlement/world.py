@@ -10,6 +10,7 @@ from pathlib import Path
 from stellar_sdk import Asset, Keypair, scval, xdr
 from stellar_sdk.operation import ChangeTrust, InvokeHostFunction, Payment
 
+from adapters.stellar.deployment import Deployment
 from adapters.stellar.entries import contract_address, deployed_contract_id
 from adapters.stellar.figures import Figures
 from adapters.stellar.own_sequence import OwnSequence
@@ -136,4 +137,6 @@ async def make_world(ledger: LocalLedger) -> World:
         ]
         await by_pool.land([_deploy(pool, salt, hashlib.sha256(wasm).digest(), constructor)])
         await world.approve(Amount.of(500_000))
+        assert await Deployment(rpc, PASSPHRASE).keep_alive(world.sla, issuer), "it begins with less"
+        assert not await Deployment(rpc, PASSPHRASE).keep_alive(world.sla, issuer)
     return world
