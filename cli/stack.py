@@ -27,6 +27,7 @@ from cli.up_state import AlreadyUpError, Lock, StackError
 from domain.errors import HoldfastError
 from localnet import parts as outside
 from settings import Settings
+from settings.settings import LOOPBACK
 
 _READY_SECONDS_MAX: Final = 90
 _LOOK_SECONDS: Final = 0.05
@@ -289,6 +290,9 @@ class Stack:
         self.facts.deployed = deployed
         write_contract_ids(self.settings, deployed.environment)
         self._environment |= self._secrets.environment()
+        if self.settings.api_host in LOOPBACK and not self.settings.is_set("api_local_keyless"):
+            # The guide's requests carry no key: on this machine they act as a local initiator.
+            self._environment["API_LOCAL_KEYLESS"] = "true"
         self._environment |= {
             name: value for name, value in deployed.environment.items() if not self.settings.is_set(name.lower())
         }
