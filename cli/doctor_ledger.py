@@ -12,11 +12,12 @@ from stellar_sdk import Account, Address, Asset, Keypair, TransactionBuilder, sc
 from adapters.database.registry import Operator
 from adapters.stellar.calls import map_fields
 from adapters.stellar.contract_errors import explain
-from adapters.stellar.deployment import Deployment
+from adapters.stellar.deployment import LIFE_LEDGERS_LEAST, Deployment
 from adapters.stellar.entries import (
     account_key,
     account_state,
     asset_of,
+    code_key,
     instance_key,
     trustline_key,
     trustline_state,
@@ -206,9 +207,22 @@ class LedgerCheck:
                 f"{contract} runs {theirs}…, not the committed {committed.hex()[:16]}…",
                 "Upgrade the contract (`upgrade`, by its administrator), or check out the release it belongs to.",
             )
+        if code is not None:
+            await self._life(contract, code)
         config = await self._config(contract)
         self._config_agrees(config)
         self._terms_agree(config)
+
+    async def _life(self, contract: str, code: bytes) -> None:
+        ledgers = await self._deployment.life([instance_key(contract), code_key(code)])
+        words = f"contract and code live for {ledgers} ledgers, about {_days(self._time(ledgers))}"
+        if ledgers < LIFE_LEDGERS_LEAST // 2:
+            self._findings.warn("contract life", words, "`holdfast deploy` extends it; archived, payments stop.")
+        else:
+            self._findings.ok("contract life", words)
+
+    def _time(self, ledgers: int) -> timedelta:
+        return timedelta(seconds=ledgers * self._close_seconds)
 
     async def _config(self, contract: str) -> Mapping[str, xdr.SCVal]:
         reader = self._settings.stellar_pool_public_key
@@ -299,7 +313,7 @@ class LedgerCheck:
         if allowance is None or not allowance.amount_units:
             self._findings.fail(check, "there is none, or it has ended", mend)
             return
-        left = timedelta(seconds=(allowance.live_until - self._ledger) * self._close_seconds)
+        left = self._time(allowance.live_until - self._ledger)
         amount = Amount(min(allowance.amount_units, 2**63 - 1))
         words = f"{amount.brief} through ledger {allowance.live_until}, about {_days(left)}"
         if amount < self._settings.max_auto_payment_amount:

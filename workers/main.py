@@ -116,6 +116,7 @@ async def _run(house: _House) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(house.engine.follower.run(drained))
             group.create_task(dispatcher.run(drained))
+            group.create_task(house.engine.lanes.run(drained))
             sweeping = group.create_task(sweeper.run(stop))
             async with AsyncExitStack() as at_work:
                 for worker in _temporal_workers(house):

@@ -7,7 +7,10 @@ instead of consuming each other's numbers.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
+from contextlib import suppress
 from typing import Final
 
 from sqlalchemy import func, select
@@ -20,8 +23,10 @@ from adapters.database.settlements_tables import lanes as lanes_table
 from adapters.stellar.accounts import SponsoredAccounts
 from adapters.stellar.entries import account_key
 from adapters.stellar.rpc import Rpc
-from domain.errors import Refused, Unavailable
+from domain.errors import OutcomeUnknown, Refused, Unavailable
 
+_log: Final = logging.getLogger(__name__)
+_LOOK_SECONDS: Final = 1.0
 _PER_DERIVATION: Final = b"holdfast lanes "
 
 
@@ -140,6 +145,18 @@ class Lanes:
             return False
         await self.ensure(max(total + 1, total * 3 // 2))
         return True
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Grow whenever every lane is taken, until `stop`; outages are waited out."""
+        while not stop.is_set():
+            try:
+                await self.grow()
+            except (Unavailable, OutcomeUnknown) as error:
+                _log.warning("no lanes were made: %s", error.message)
+            except Refused as refusal:
+                _log.error("no lanes can be made: %s", refusal.message)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
 
     async def ahead(self) -> str | None:
         """Whether a lane's number on the ledger is beyond what the record can explain: then time went back.
