@@ -32,16 +32,16 @@ def upgrade() -> None:
     connection = op.get_bind()
     for table in _TABLES:
         table.create(connection)
-    for table in ("audit_log", "audit_seals"):
+    for name in ("audit_log", "audit_seals"):
         op.execute(
             sa.text(
-                f"CREATE TRIGGER {table}_is_append_only BEFORE UPDATE OR DELETE ON {table}"
+                f"CREATE TRIGGER {name}_is_append_only BEFORE UPDATE OR DELETE ON {name}"
                 " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
             )
         )
         op.execute(
             sa.text(
-                f"CREATE TRIGGER {table}_is_not_emptied BEFORE TRUNCATE ON {table}"
+                f"CREATE TRIGGER {name}_is_not_emptied BEFORE TRUNCATE ON {name}"
                 " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
             )
         )
