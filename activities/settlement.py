@@ -52,7 +52,7 @@ class SettlementActivities:
         builds_max: int,
         validity: timedelta,
     ) -> None:
-        """`signers` by the payer's address. `builds_max` bounds envelopes a settlement, `validity` is their life."""
+        """`signers` by the payer's address; `builds_max` bounds a settlement's envelopes, `validity` their life."""
         self._book = book
         self._ledger = ledger
         self._closes = closes

@@ -40,7 +40,7 @@ class HeadBook:
             )
 
     async def advance(self, head: LedgerHead, *, at_least: int) -> bool:
-        """Go on to `head`; False where the record is behind `at_least`, which it was at before: it was restored."""
+        """Go on to `head`; False where the record is behind `at_least`, where it was before: it was restored."""
         async with self._database.begin() as connection:
             sequence: int = (
                 await connection.execute(select(ledger_head.c.sequence).with_for_update())

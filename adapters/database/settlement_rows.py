@@ -1,6 +1,6 @@
 """The settlement book's rows: how a settlement is read, pinned, recorded and ended inside one transaction.
 
-Every settlement names its held pin and its newest attempt in its own row: whoever has locked that row has locked all.
+Every settlement names its held pin and its newest attempt in its own row: who has locked that row has locked all.
 """
 
 from __future__ import annotations
