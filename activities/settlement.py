@@ -52,7 +52,7 @@ class SettlementActivities:
         builds_max: int,
         validity: timedelta,
     ) -> None:
-        """`signers` by the payer's address; `builds_max` bounds a settlement's envelopes, `validity` their life."""
+        """`signers` by payer; `builds_max` bounds a settlement's envelopes, `validity` is their life."""
         self._book = book
         self._ledger = ledger
         self._closes = closes
