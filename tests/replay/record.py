@@ -1,0 +1,73 @@
+"""Record histories: `pytest tests/replay/record.py` plays each scene whose history is missing, and writes it.
+
+To record one anew, delete its file first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import WorkflowHandle
+from temporalio.testing import TimeSkipper, WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.story_names import STORIES
+from activities.wallet import WalletOutcome
+from adapters.database.engine import Database
+from adapters.temporal.wallet_stories import WalletStories
+from tests.outage.conftest import Story, story_house
+from tests.replay.scenes import HISTORIES, OUTAGE_SCENES
+from workers.temporal_workers import WORKFLOWS
+
+
+@pytest.fixture
+async def story(time_skipping: TimeSkipper, database: Database) -> AsyncIterator[Story]:
+    async with story_house(time_skipping.client, database) as house:
+        yield house
+
+
+def _missing(name: str) -> Path:
+    path = HISTORIES / f"{name}.json"
+    if path.exists():
+        pytest.skip("recorded already")
+    return path
+
+
+def _without_identity(value: Any) -> Any:
+    """The history without the names of the machine and process that recorded it."""
+    if isinstance(value, dict):
+        return {key: _without_identity(inner) for key, inner in value.items() if key != "identity"}
+    return [_without_identity(inner) for inner in value] if isinstance(value, list) else value
+
+
+async def _write(path: Path, handle: WorkflowHandle[Any, Any]) -> None:
+    history = _without_identity(json.loads((await handle.fetch_history()).to_json()))
+    text = json.dumps(history, indent=1, sort_keys=True) + "\n"
+    path.write_text(text)  # noqa: ASYNC240 - nothing else runs
+
+
+@pytest.mark.parametrize("name", OUTAGE_SCENES)
+async def test_record_an_outage(story: Story, name: str) -> None:
+    path = _missing(f"outage-{name}")
+    outage_id = await OUTAGE_SCENES[name](story)
+    await story.ending(outage_id)
+    await _write(path, story.handle(outage_id))
+
+
+async def test_record_a_wallet(temporal: WorkflowEnvironment) -> None:
+    path = _missing("wallet-made")
+
+    @activity.defn(name="make_wallet")
+    async def make_wallet(user_id: str) -> WalletOutcome:
+        return WalletOutcome(user_id=user_id, address="G", status="ready")
+
+    async with Worker(temporal.client, task_queue=STORIES, workflows=WORKFLOWS, activities=[make_wallet]):
+        await WalletStories(temporal.client).wallet_requested("user123")
+        handle = temporal.client.get_workflow_handle("wallet:user123")
+        await handle.result()
+        await _write(path, handle)
