@@ -133,6 +133,8 @@ def main() -> int:
     try:
         settings = load_settings()
         set_up_logging(settings, process="api")
+        # It announces itself in lines of its own; what fails it still says.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))
     except SettingsError as error:

@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stellar_sdk import Asset, scval, xdr
+from stellar_sdk import Account, Asset, StrKey, TransactionBuilder, scval, xdr
 
 from adapters.stellar.entries import (
     account_key,
     account_state,
     asset_of,
-    contract_data_key,
     instance_key,
     trustline_key,
     trustline_state,
 )
 from adapters.stellar.rpc import Rpc
-from domain.errors import HoldfastError, NotFound, Refused
+from domain.errors import HoldfastError, NotFound, Refused, Unavailable
 from domain.money import Amount
+
+_NOBODY: Final = StrKey.encode_ed25519_public_key(bytes(32))
+"""The source of simulations: they sign nothing, and any account serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,17 @@ class LedgerReader:
         """
         if self._contracts.sla is None:
             raise Refused("SLA_CONTRACT_ID is not set", code="contract_missing")
-        name = scval.to_vec([scval.to_symbol("Rca"), scval.to_symbol(outage_id)])
-        key = contract_data_key(self._contracts.sla, name)
-        entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
-        return None if entry is None else _latest_hash(entry.data)
+        # By the contract's own function: how it stores its versions is its own affair.
+        builder = TransactionBuilder(Account(_NOBODY, 0), self._network_passphrase)
+        builder.add_time_bounds(0, 0)
+        builder.append_invoke_contract_function_op(self._contracts.sla, "get_rca", [scval.to_symbol(outage_id)])
+        simulated = await self._rpc.simulate(builder.build().to_xdr())
+        if simulated.error is not None or not simulated.result:
+            raise Unavailable("the contract's get_rca cannot be read", code="ledger_unavailable")
+        anchor = xdr.SCVal.from_xdr(simulated.result)
+        if anchor.type is xdr.SCValType.SCV_VOID:
+            return None
+        return scval.from_bytes(scval.from_struct(anchor)["hash"]).hex()
 
     async def problems(self) -> Mapping[str, str]:
         """What stands against a payment, by check; empty where nothing does."""
@@ -121,16 +130,3 @@ class LedgerReader:
             for name in contracts
             if name not in keys or keys[name].to_xdr() not in there
         }
-
-
-_HASH_FIELD: Final = "hash"
-
-
-def _latest_hash(data: xdr.LedgerEntryData) -> str | None:
-    """The hash in the last element of the stored versions."""
-    if data.contract_data is None or data.contract_data.val.vec is None:
-        return None
-    versions = data.contract_data.val.vec.sc_vec
-    if not versions:
-        return None
-    return scval.from_bytes(scval.from_struct(versions[-1])[_HASH_FIELD]).hex()
