@@ -34,11 +34,16 @@ from settings import Settings
 
 _SECONDS_MAX: Final = 60
 _LOOK_SECONDS: Final = 0.25
+_ANSWER_SECONDS_MAX: Final = 20
 _ENDS_BADLY: Final = frozenset({"failed", "refused", "cancelled"})
 
 
 class DemoError(Exception):
     """The demo did not go as it should; the text says where."""
+
+
+class _NoAnswerError(DemoError):
+    """There was no answer, or one that says to ask again."""
 
 
 @dataclass(slots=True)
@@ -110,19 +115,37 @@ class _Api:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        headers = dict(self._headers)
-        if method == "POST":
-            headers["Idempotency-Key"] = str(uuid.uuid4())
+        """Call until there is an answer: every one of these calls may be made again without doing more.
+
+        Raises:
+            DemoError: the API says no, or does not answer for a while.
+        """
+        # The same key again is the same outage: a lost answer makes no second one.
+        key = {"Idempotency-Key": str(uuid.uuid4())} if method == "POST" else {}
+        deadline = time.monotonic() + _ANSWER_SECONDS_MAX
+        while True:
+            try:
+                return await self._call(method, path, body, key)
+            except _NoAnswerError as error:
+                if time.monotonic() > deadline:
+                    raise DemoError(str(error)) from error
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None, more: Mapping[str, str]
+    ) -> dict[str, Any]:
+        headers = {**self._headers, **more}
         try:
             async with self._session.request(method, self._url + path, json=body, headers=headers) as response:
                 # Amounts are JSON numbers; as text they stay exact.
                 answer = json.loads(await response.text(), parse_float=str)
                 status = response.status
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise DemoError(f"{method} {path}: no answer ({type(error).__name__})") from error
+            raise _NoAnswerError(f"{method} {path}: no answer ({type(error).__name__})") from error
         if status >= 400 or not isinstance(answer, dict):
             detail = answer.get("detail") or answer.get("title") if isinstance(answer, dict) else ""
-            raise DemoError(f"{method} {path} answered {status}: {detail}")
+            words = f"{method} {path} answered {status}: {detail}"
+            raise _NoAnswerError(words) if status in {429, 503} else DemoError(words)
         return answer
 
 
