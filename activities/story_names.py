@@ -15,6 +15,7 @@ SETTLE_BULK: Final = "settle-bulk"
 
 OUTAGE_STORY: Final = "OutageStory"
 WALLET_STORY: Final = "WalletStory"
+NIGHTLY_STORY: Final = "NightlyStory"
 CHANGED_SIGNAL: Final = "changed"
 """The signal of every story; it carries nothing, and only wakes."""
 

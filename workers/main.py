@@ -16,13 +16,17 @@ from temporalio.client import Client, Interceptor
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 
+from activities.nightly import NightlyActivities
 from activities.outage import OutageActivities
 from activities.wallet import WalletActivities
+from adapters.allowance_watch import AllowanceWatch
 from adapters.database.engine import Database
 from adapters.database.outage_story import OutageDesk
 from adapters.dispatcher import Dispatcher
+from adapters.stellar.allowances import Allowances
 from adapters.stellar.reader import LedgerReader, ReadContracts
 from adapters.temporal.client import connect
+from adapters.temporal.schedules import ensure_schedules
 from adapters.temporal.search_attributes import register_search_attributes
 from adapters.temporal.stories import Stories
 from adapters.temporal.wallet_stories import WalletStories
@@ -143,7 +147,13 @@ def _temporal_workers(house: _House) -> tuple[Worker, ...]:
         outages=OutageActivities(desk),
         settlements=house.engine.activities,
         wallets=_wallets(house),
+        nightly=NightlyActivities(AllowanceWatch(house.database, _allowances(house))),
     )
+
+
+def _allowances(house: _House) -> Allowances:
+    contracts = sla_contracts(house.settings)
+    return Allowances(house.engine.rpc, token=contracts.usdc, spender=contracts.sla)
 
 
 def _wallets(house: _House) -> WalletActivities | None:
@@ -186,6 +196,7 @@ async def _connected(settings: Settings, runtime: Runtime, tracers: Sequence[Int
         **connect_options(settings), codec=payload_codec(settings), runtime=runtime, interceptors=tracers
     )
     await register_search_attributes(client)
+    await ensure_schedules(client)
     return client
 
 

@@ -10,16 +10,18 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
+from activities.nightly import NightlyActivities
 from activities.outage import OutageActivities
 from activities.settlement import SettlementActivities
 from activities.story_names import SETTLE_BULK, SETTLE_INTERACTIVE, STORIES
 from activities.wallet import WalletActivities
 from adapters.temporal.failures import TranslateFailures
 from settings import Settings
+from workflows.nightly import NightlyStory
 from workflows.outage import OutageStory
 from workflows.wallet import WalletStory
 
-WORKFLOWS: Final[Sequence[type]] = (OutageStory, WalletStory)
+WORKFLOWS: Final[Sequence[type]] = (OutageStory, WalletStory, NightlyStory)
 _GRACE: Final = timedelta(seconds=3)
 """How long a walk may go on when the worker stops: the row keeps its place, so another goes on from there."""
 _WALLETS_AT_ONCE: Final = 20
@@ -32,9 +34,11 @@ def temporal_workers(
     outages: OutageActivities,
     settlements: SettlementActivities,
     wallets: WalletActivities | None,
+    nightly: NightlyActivities,
 ) -> tuple[Worker, ...]:
     """Wire the workers; `wallets` None where no keyring opens their keys."""
     stories: list[Callable[..., Any]] = [outages.take_stock, outages.record_outcome, outages.ask_person]
+    stories.append(nightly.warn_of_ending_allowances)
     if wallets is not None:
         stories.append(wallets.make_wallet)
     common: dict[str, Any] = {

@@ -29,4 +29,8 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 
 
 def test_every_scene_has_a_recorded_history() -> None:
-    assert {path.stem for path in RECORDED} >= {*(f"outage-{name}" for name in OUTAGE_SCENES), "wallet-made"}
+    assert {path.stem for path in RECORDED} >= {
+        *(f"outage-{name}" for name in OUTAGE_SCENES),
+        "wallet-made",
+        "night",
+    }
