@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 
 from api import events, health, outages, payments, people, registry, wallets, webhooks
 from api.access import RateLimit
@@ -24,7 +25,7 @@ _DESCRIPTION: Final = (
 
 def create_app(deps: Deps) -> FastAPI:
     """Make the application; its parts are opened and closed by the caller."""
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Holdfast",
         version=version("holdfast"),
         description=_DESCRIPTION,

@@ -47,7 +47,7 @@ class Client:
             method, path, json=json, data=content, params=params, headers=headers
         ) as answer:
             lower = {name.lower(): value for name, value in answer.headers.items()}
-            return Answer(answer.status, lower, await answer.text())
+            return Answer(answer.status, lower, await answer.text(errors="replace"))
 
     async def get(self, path: str, **given: Any) -> Answer:
         return await self.request("GET", path, **given)

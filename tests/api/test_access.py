@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -141,3 +142,13 @@ async def test_metrics_name_routes_and_never_paths(front: Front) -> None:
     assert 'route="/api/v1/outages/{outage_id}"' in text
     assert "OUT777" not in text
     assert "holdfast_deliveries_pending" in text
+
+
+async def test_the_docs_page_needs_nothing_from_elsewhere(front: Front) -> None:
+    page = await front.nobody.get("/docs")
+    assert page.status_code == 200
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(sources) >= 2
+    for source in sources:
+        assert source.startswith("/"), source
+        assert (await front.nobody.get(source)).status_code == 200
