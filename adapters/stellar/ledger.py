@@ -18,8 +18,10 @@ from adapters.stellar.rpc import Landed, Rpc, Simulated, result_code
 from domain.errors import HoldfastError, Refused, Unavailable
 from domain.settlement import Intent, MarkerState, Witness
 
-_RESOURCE_FEE_PERCENT: Final = 125
-"""Of the simulated resource fee: what is not used is refunded (CAP-46-07), too little fails the transaction."""
+_RESOURCE_FEE_PERCENT: Final = 115
+"""Of the simulated resource fee: it covers the tenth of `with_headroom`, and rent beside the 15 % that the simulation
+adds to what is refundable. Too little fails the transaction; too much keeps a payment with its report, which pays
+rent for two entries, from fitting under PAYOUTS_MAX_GAS_STROOPS."""
 
 Figures = Callable[[Intent, HoldfastError], Awaitable[HoldfastError]]
 """Adds the figures to a refusal: what is needed and what is there."""
