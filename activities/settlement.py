@@ -77,7 +77,11 @@ class SettlementActivities:
         settlement = await self._book.load(settlement_id)
         while not settlement.status.final:
             if settlement.status.in_flight:
-                settlement = await self._prove(settlement)
+                try:
+                    settlement = await self._prove(settlement)
+                except Refused as refusal:
+                    # The lane has signed: a no to a question of ours is no proof of anything.
+                    raise Unavailable(f"{settlement.id} is in flight, and {refusal.message}") from refusal
                 if not settlement.status.final and settlement.status.in_flight:
                     return settlement.outcome
                 continue
@@ -180,8 +184,8 @@ class SettlementActivities:
             return False
         try:
             answer = await self._ledger.send(settlement.send)
-        except OutcomeUnknown as unknown:
-            answer = unknown.message
+        except (OutcomeUnknown, Refused) as no_answer:
+            answer = no_answer.message
         if answer in _QUEUED_ANSWERS:
             return True
         await self._book.note_answer(settlement.send, answer)

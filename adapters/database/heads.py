@@ -24,16 +24,16 @@ class HeadBook:
             row = (await connection.execute(select(ledger_head))).one_or_none()
         return None if row is None else (row.sequence, row.hash, row.network_passphrase)
 
-    async def begin(self, head: LedgerHead) -> None:
-        """Begin, or begin again after a reconcile, at this ledger."""
-        columns = {
+    async def begin(self, head: LedgerHead, *, reconciled: bool = False) -> None:
+        """Follow from this ledger on; only a reconcile lets sending begin again where it was halted."""
+        columns: dict[str, object] = {
             "network_passphrase": self._network_passphrase,
             "sequence": head.sequence,
             "hash": head.hash,
             "closed_at": head.closed_at,
-            "halted_reason": None,
-            "halted_at": None,
         }
+        if reconciled:
+            columns |= {"halted_reason": None, "halted_at": None}
         async with self._database.begin() as connection:
             await connection.execute(
                 upsert(ledger_head).values(**columns).on_conflict_do_update(index_elements=["one"], set_=columns)

@@ -172,14 +172,20 @@ class Follower:
         try:
             heads, _ = await self._rpc.ledgers(sequence, limit=1)
         except Refused:
-            _log.warning("ledger %s is beyond the node's retention: what is in flight gets a verdict", sequence)
-            await self._heads.begin(latest)
+            await self._skip_ahead()
             return None
         if heads and heads[0].sequence == sequence:
             if heads[0].hash != known_hash:
                 return f"ledger {sequence} has another hash than the record: the network was reset"
             self._take(heads[0])
         return None
+
+    async def _skip_ahead(self) -> None:
+        """Go on at the newest ledger: those between are beyond the node's retention."""
+        latest = await self._rpc.latest_ledger()
+        _log.warning("followed again from ledger %s: what is in flight gets a verdict", latest.sequence)
+        await self._heads.begin(latest)
+        self._take(latest)
 
     def _take(self, head: LedgerHead) -> None:
         if self._head is not None:
@@ -217,7 +223,9 @@ class Follower:
         try:
             heads, _ = await self._rpc.ledgers(start, limit=_LEDGERS_A_PAGE)
         except Refused:
-            return False  # another node behind the address, which is not there yet
+            if start < await self._rpc.oldest():
+                await self._skip_ahead()
+            return False  # else another node behind the address, which is not there yet
         if not heads or heads[0].sequence != start:
             return False
         previous = self.head

@@ -93,7 +93,7 @@ class Reconciler:
                     "lost": [f"{payment.subject} {payment.tx_hash}" for payment in lost],
                 },
             )
-        await self._heads.begin(latest)
+        await self._heads.begin(latest, reconciled=True)
         return Reconciled(latest, moved, found, lost)
 
     async def _lost(self, since: int, until: int) -> tuple[LostPayment, ...]:

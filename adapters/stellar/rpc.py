@@ -193,6 +193,10 @@ class Rpc:
         """The newest closed ledger's number: the cheapest question there is."""
         return int((await self.call("getHealth"))["latestLedger"])
 
+    async def oldest(self) -> int:
+        """The oldest ledger that the node still has."""
+        return int((await self.call("getHealth"))["oldestLedger"])
+
     async def latest_ledger(self) -> LedgerHead:
         """The newest closed ledger."""
         answer = await self.call("getLatestLedger")

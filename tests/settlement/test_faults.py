@@ -88,7 +88,7 @@ async def test_a_lagging_node_gives_no_verdict(bench: Bench, ledger: LocalLedger
     """Before the node has come as far as what was seen, its word about lane and marker counts for nothing."""
     async with bench.engine() as engine:
         settlement_id = await bench.accept(engine, bench.intent())
-        ledger.fault("stalled_ledger", count=2)
+        ledger.fault("stalled_ledger", seconds=30)
         settlement = await engine.book.load(settlement_id)
         settlement = await engine.activities._build(settlement)
         ledger.fault("lagging_node", ledgers=3, count=2, method="getLedgerEntries")
