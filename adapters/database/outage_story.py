@@ -71,10 +71,7 @@ class OutageDesk:
             Unavailable: the database does not answer.
         """
         async with self._database.begin() as connection:
-            outage = await lock_outage(connection, outage_id)
-            await connection.execute(
-                update(outages).where(outages.c.outage_id == outage_id).values(seen_version=outages.c.version)
-            )
+            outage = await _lock_and_see(connection, outage_id)
             outage = await self._warn(connection, outage, at)
             if outage.status is OutageStatus.RESOLVED:
                 if outage.phase is PaymentPhase.NONE:
@@ -95,7 +92,7 @@ class OutageDesk:
             Unavailable: the database does not answer.
         """
         async with self._database.begin() as connection:
-            outage = await lock_outage(connection, outage_id)
+            outage = await _lock_and_see(connection, outage_id)
             phase, retry_at = phase_after(outcome, retries=outage.retries, at=at)
             if outage.phase is not PaymentPhase.SETTLING or phase is PaymentPhase.SETTLING:
                 return standing_of(outage)
@@ -285,6 +282,15 @@ class OutageDesk:
         return await change_outage(connection, outage.outage_id, at=at, by_story=True, phase=phase, **values)
 
 
+async def _lock_and_see(connection: AsyncConnection, outage_id: str) -> Outage:
+    """Lock the outage, and note that the story has seen it as it is: no wake is owed to it."""
+    outage = await lock_outage(connection, outage_id)
+    await connection.execute(
+        update(outages).where(outages.c.outage_id == outage_id).values(seen_version=outages.c.version)
+    )
+    return outage
+
+
 async def _operator_terms(connection: AsyncConnection, operator_id: str | None) -> OperatorTerms:
     """Read an operator's own switch and limit; one that is not registered has none."""
     query = select(operators.c.auto_payment, operators.c.auto_payment_max_units).where(
@@ -314,8 +320,10 @@ async def unfinished_outages(
 
     Rows that changed after `older_than` are left out: they were most likely just woken. `only` asks for one.
     """
+    # While the engine has it, the story looks again when the engine answers.
+    missed = (outages.c.version > outages.c.seen_version) & (outages.c.phase != PaymentPhase.SETTLING)
     query = (
-        select(outages.c.outage_id, outages.c.number, outages.c.version > outages.c.seen_version)
+        select(outages.c.outage_id, outages.c.number, missed)
         .where(
             outages.c.phase.not_in([PaymentPhase.CONFIRMED, PaymentPhase.CANCELLED]),
             outages.c.changed_at < older_than,
