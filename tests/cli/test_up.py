@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import os
 import re
 import signal
@@ -12,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from cli.deploy import deploy_locally
+from cli.local_secrets import LocalSecrets
+from settings import load_settings
 from tests.cli.up_process import Up, gone, wait_until
+from tests.conftest import TestLedger
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -89,3 +95,39 @@ def test_a_taken_port_is_named_with_its_setting(up: Up) -> None:
     assert refused.returncode == 1
     assert f"inbox needs port {up.environment['INBOX_SMTP_PORT']}" in refused.stdout
     assert "set INBOX_SMTP_PORT to another" in refused.stdout
+
+
+def test_on_another_network_only_what_has_no_url_is_started(up: Up, ledger: TestLedger) -> None:
+    def network(var: str) -> dict[str, str]:
+        """A network that somebody else runs, with a passphrase, contracts and money of its own."""
+        settings = load_settings(None, stellar_soroban_rpc_url=ledger.url, var_dir=up.directory / var)
+        secrets = LocalSecrets(up.directory / var, settings)
+        deployed = asyncio.run(deploy_locally(settings, secrets))
+        return {
+            "STELLAR_NETWORK": "testnet",
+            "STELLAR_NETWORK_PASSPHRASE": settings.stellar_network_passphrase,
+            "STELLAR_SOROBAN_RPC_URL": ledger.url,
+            "HOLDFAST_DEPLOYMENT": "elsewhere",
+            "STELLAR_POOL_SECRET_KEY_FILE": str(up.directory / var / "stellar_pool_secret_key"),
+            "STELLAR_FEE_SECRET_KEY_FILE": str(up.directory / var / "stellar_fee_secret_key"),
+            "USDC_TOKEN_ADDRESS": deployed.usdc,
+            "NOCIQ_TOKEN_ADDRESS": deployed.nociq,
+        }
+
+    up.environment |= network("theirs")
+    refused = up.run("up")
+    assert refused.returncode == 2
+    assert "SLA_CONTRACT_ID: missing" in refused.stderr
+    assert "PAYLOAD_KEYS: missing" in refused.stderr
+    printed = up.run("deploy")
+    assert printed.returncode == 0, printed.stderr
+    assert up.run("deploy").stdout == printed.stdout
+    up.environment |= dict(line.split("=", 1) for line in printed.stdout.splitlines())
+    up.environment["PAYLOAD_KEYS"] = "k1:" + base64.b64encode(bytes(32)).decode()
+    up.environment["PAYOUTS_LIVE_EXECUTION"] = "true"
+    up.start()
+    commands = [" ".join(process.cmdline()) for process in up.family()]
+    assert not [command for command in commands if "holdfast-ledger" in command or "localnet.inbox" in command]
+    for part in ("postgres", "temporal", "worker", "api"):
+        assert up.pid_of(part)
+    assert up.facts()["rpc"] == ledger.url

@@ -32,10 +32,11 @@ PORTS = (
 )
 
 
-def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], what: str | Callable[[], str], *, seconds: float = 60) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not in time: {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not in time: {what if isinstance(what, str) else what()}")
         time.sleep(0.05)
     return found
 
@@ -69,7 +70,7 @@ class Up:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_until(lambda: "Ctrl-C" in self.said() or not self.runs, "everything is up")
+        wait_until(lambda: "Ctrl-C" in self.said() or not self.runs, self.said, seconds=110)
         assert self.runs, self.said()
 
     @property
