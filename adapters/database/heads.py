@@ -34,24 +34,26 @@ class HeadBook:
         }
         if reconciled:
             columns |= {"halted_reason": None, "halted_at": None}
+        there = None if reconciled else ledger_head.c.halted_reason.is_(None)
         async with self._database.begin() as connection:
             await connection.execute(
-                upsert(ledger_head).values(**columns).on_conflict_do_update(index_elements=["one"], set_=columns)
+                upsert(ledger_head)
+                .values(**columns)
+                .on_conflict_do_update(index_elements=["one"], set_=columns, where=there)
             )
 
     async def advance(self, head: LedgerHead, *, at_least: int) -> bool:
-        """Go on to `head`; False where the record is behind `at_least`, where it was before: it was restored."""
+        """Go on to `head`; False where the record is behind `at_least`, where it was before: it was restored.
+
+        While sending is halted the record stays where it is: from there a reconcile reads what was lost.
+        """
         async with self._database.begin() as connection:
-            sequence: int = (
-                await connection.execute(select(ledger_head.c.sequence).with_for_update())
-            ).scalar_one()
-            if sequence < at_least:
-                return False
-            if sequence < head.sequence:
+            row = (await connection.execute(select(ledger_head).with_for_update())).one()
+            if row.sequence < head.sequence and row.sequence >= at_least and row.halted_reason is None:
                 await connection.execute(
                     update(ledger_head).values(sequence=head.sequence, hash=head.hash, closed_at=head.closed_at)
                 )
-            return True
+            return bool(row.sequence >= at_least or row.halted_reason is not None)
 
     async def halt(self, reason: str) -> None:
         """Stop all sending until `holdfast reconcile`. The first reason stands."""
