@@ -260,11 +260,12 @@ class OutageDesk:
         return outage
 
     async def _withdraw(self, connection: AsyncConnection, outage: Outage, at: datetime) -> Outage:
-        values: dict[str, Any] = {}
-        if outage.cancel_requested_at is not None:
-            values = {"status": OutageStatus.CANCELLED, "cancelled_at": at}
+        """Nothing will be paid: because the outage was to be cancelled, or its payment alone was."""
+        asked = outage.cancel_requested_at is not None
+        values: dict[str, Any] = {"status": OutageStatus.CANCELLED, "cancelled_at": at} if asked else {}
         outage = await self._advance(connection, outage, PaymentPhase.CANCELLED, at, **values)
-        await tell_of(connection, outage, EventType.OUTAGE_CANCELLED, at=at)
+        said = EventType.OUTAGE_CANCELLED if asked else EventType.PAYMENT_CANCELLED
+        await tell_of(connection, outage, said, at=at)
         return outage
 
     async def _advance(

@@ -69,18 +69,21 @@ class _Nobody:
     async def warn(self, at: datetime) -> tuple[str, ...]:
         return ()
 
+    async def keep_alive(self) -> bool:
+        return False
+
 
 async def test_the_nightly_round_is_scheduled_once_and_runs(temporal: WorkflowEnvironment) -> None:
     await ensure_schedules(temporal.client)
     await ensure_schedules(temporal.client)
     schedule = temporal.client.get_schedule_handle(NIGHTLY)
     assert (await schedule.describe()).schedule.policy.overlap is ScheduleOverlapPolicy.SKIP
-    acts = NightlyActivities(_Nobody())
+    acts = NightlyActivities(_Nobody(), _Nobody())
     async with Worker(
         temporal.client,
         task_queue=STORIES,
         workflows=[NightlyStory],
-        activities=[acts.warn_of_ending_allowances],
+        activities=[acts.warn_of_ending_allowances, acts.keep_contract_alive],
     ):
         await schedule.trigger()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
@@ -60,6 +61,18 @@ async def test_a_worker_killed_while_it_pays_is_followed_by_another_and_pays_onc
     await until(settling)
     first.kill()
     await house.worker().ready()
+    assert (await house.ended(outage_id)).phase is PaymentPhase.CONFIRMED
+    after = await house.world.balance(house.world.usdc, house.world.operator)
+    assert before - after == Amount.of(1_000)
+
+
+async def test_two_workers_and_many_wakes_pay_an_outage_once(house: House) -> None:
+    workers = [house.worker(HOLDFAST_WORKERS="2") for _ in range(2)]
+    await asyncio.gather(*(worker.ready() for worker in workers))
+    before = await house.world.balance(house.world.usdc, house.world.operator)
+    outage_id = await house.resolved_outage()
+    stories = await house.stories()
+    await asyncio.gather(*(stories.outage_changed(outage_id) for _ in range(8)))
     assert (await house.ended(outage_id)).phase is PaymentPhase.CONFIRMED
     after = await house.world.balance(house.world.usdc, house.world.operator)
     assert before - after == Amount.of(1_000)
