@@ -18,13 +18,29 @@ class AllowanceWatch(Protocol):
         """
 
 
+class ContractUpkeep(Protocol):
+    """Pays the rent of the contract's code, which payments leave alone."""
+
+    async def keep_alive(self) -> bool:
+        """Extend the contract's life where little is left; whether it did.
+
+        Raises Refused where the fee account lacks XLM, Unavailable or OutcomeUnknown where there is no answer.
+        """
+
+
 class NightlyActivities:
     """The verbs of the night."""
 
-    def __init__(self, allowances: AllowanceWatch) -> None:
+    def __init__(self, allowances: AllowanceWatch, contract: ContractUpkeep) -> None:
         self._allowances = allowances
+        self._contract = contract
 
     @activity.defn
     async def warn_of_ending_allowances(self, at: datetime) -> tuple[str, ...]:
         """Warn operators whose allowance ends soon; gives who was told."""
         return await self._allowances.warn(at)
+
+    @activity.defn
+    async def keep_contract_alive(self) -> bool:
+        """Extend the life of the contract and its code where little is left; whether it did."""
+        return await self._contract.keep_alive()

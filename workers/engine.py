@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from os import getpid
@@ -25,6 +25,7 @@ from adapters.stellar.follower import Follower
 from adapters.stellar.lanes import LaneKeys, Lanes
 from adapters.stellar.ledger import StellarLedger
 from adapters.stellar.rpc import Rpc
+from adapters.stellar.upkeep import ContractUpkeep
 from domain.errors import Refused
 from domain.fees import FeePolicy
 from domain.policy import Policy
@@ -41,6 +42,8 @@ class Engine:
 
     rpc: Rpc
     accounts: SponsoredAccounts
+    upkeep: Callable[[str], ContractUpkeep]
+    """Of a contract: the fee account pays its rent."""
     book: SettlementBook
     heads: HeadBook
     lanes: Lanes
@@ -88,9 +91,16 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     book = SettlementBook(database, owner=owner)
     heads = HeadBook(database, network_passphrase=passphrase)
     fee_account = _fee_account(settings)
-    accounts = SponsoredAccounts(
-        rpc, fee_account, passphrase, one_builder=lambda: database.alone(f"funder {fee_account.public_key}")
-    )
+
+    def one_builder() -> AbstractAsyncContextManager[None]:
+        return database.alone(f"funder {fee_account.public_key}")
+
+    def upkeep(contract: str) -> ContractUpkeep:
+        return ContractUpkeep(
+            rpc, contract=contract, payer=fee_account, network_passphrase=passphrase, one_builder=one_builder
+        )
+
+    accounts = SponsoredAccounts(rpc, fee_account, passphrase, one_builder=one_builder)
     keys = LaneKeys(settings.lanes_mnemonic.get_secret_value(), lanes_max=settings.lanes_max)
     lanes = Lanes(
         database=database,
@@ -113,7 +123,7 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         builds_max=settings.payouts_max_attempts,
         validity=ENVELOPE_VALIDITY,
     )
-    return Engine(rpc, accounts, book, heads, lanes, follower, ledger, activities)
+    return Engine(rpc, accounts, upkeep, book, heads, lanes, follower, ledger, activities)
 
 
 def _fee_account(settings: Settings) -> Keypair:

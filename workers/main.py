@@ -147,13 +147,14 @@ def _temporal_workers(house: _House) -> tuple[Worker, ...]:
         outages=OutageActivities(desk),
         settlements=house.engine.activities,
         wallets=_wallets(house),
-        nightly=NightlyActivities(AllowanceWatch(house.database, _allowances(house))),
+        nightly=_nightly(house),
     )
 
 
-def _allowances(house: _House) -> Allowances:
+def _nightly(house: _House) -> NightlyActivities:
     contracts = sla_contracts(house.settings)
-    return Allowances(house.engine.rpc, token=contracts.usdc, spender=contracts.sla)
+    allowances = Allowances(house.engine.rpc, token=contracts.usdc, spender=contracts.sla)
+    return NightlyActivities(AllowanceWatch(house.database, allowances), house.engine.upkeep(contracts.sla))
 
 
 def _wallets(house: _House) -> WalletActivities | None:

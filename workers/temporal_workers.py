@@ -38,7 +38,7 @@ def temporal_workers(
 ) -> tuple[Worker, ...]:
     """Wire the workers; `wallets` None where no keyring opens their keys."""
     stories: list[Callable[..., Any]] = [outages.take_stock, outages.record_outcome, outages.ask_person]
-    stories.append(nightly.warn_of_ending_allowances)
+    stories += [nightly.warn_of_ending_allowances, nightly.keep_contract_alive]
     if wallets is not None:
         stories.append(wallets.make_wallet)
     common: dict[str, Any] = {

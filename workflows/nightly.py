@@ -14,6 +14,9 @@ with workflow.unsafe.imports_passed_through():
 
 _RETRY: Final = RetryPolicy(initial_interval=timedelta(seconds=5), maximum_interval=timedelta(minutes=10))
 
+_NIGHT: Final = timedelta(hours=10)
+"""The next night's round must not wait behind this one."""
+
 
 @workflow.defn(name=NIGHTLY_STORY, failure_exception_types=[Exception])
 class NightlyStory:
@@ -21,15 +24,22 @@ class NightlyStory:
 
     @workflow.run
     async def run(self) -> tuple[str, ...]:
-        """Warn of allowances that end; gives the operators that were told."""
+        """Warn of allowances that end, and keep the contract alive; gives the operators that were told."""
         told: tuple[str, ...] = await workflow.execute_activity_method(
             NightlyActivities.warn_of_ending_allowances,
             workflow.now(),
             start_to_close_timeout=timedelta(minutes=5),
-            # The next night's round must not wait behind this one.
-            schedule_to_close_timeout=timedelta(hours=20),
+            schedule_to_close_timeout=_NIGHT,
             retry_policy=_RETRY,
             summary="allowances that end within 30 or 7 days",
         )
-        workflow.set_current_details(f"Warned: {', '.join(told) or 'nobody'}")
+        extended: bool = await workflow.execute_activity_method(
+            NightlyActivities.keep_contract_alive,
+            start_to_close_timeout=timedelta(minutes=5),
+            schedule_to_close_timeout=_NIGHT,
+            retry_policy=_RETRY,
+            summary="the life of the contract and its code",
+        )
+        life = "extended" if extended else "long enough"
+        workflow.set_current_details(f"Warned: {', '.join(told) or 'nobody'}\n\nThe contract's life: {life}")
         return told

@@ -19,7 +19,7 @@ from domain.errors import HoldfastError, Refused, Unavailable
 from domain.settlement import Intent, MarkerState, Witness
 
 _RESOURCE_FEE_PERCENT: Final = 115
-"""Of the simulated resource fee: it covers the tenth of `with_headroom`, and rent beside the 15 % that the simulation
+"""Of the simulated resource fee: it covers the tenth of `with_headroom`, and rent beside the 15 % that a simulation
 adds to what is refundable. Too little fails the transaction; too much keeps a payment with its report, which pays
 rent for two entries, from fitting under PAYOUTS_MAX_GAS_STROOPS."""
 
@@ -121,8 +121,8 @@ class StellarLedger:
         """See `activities.settlement_parts.Ledger`."""
         for transaction_hash in hashes:
             landed = await self._rpc.transaction(transaction_hash)
-            if landed is not None:
-                return proof_of(landed)
+            if landed is not None and (proof := proof_of(landed)).consumed:
+                return proof
         return None
 
     async def find_marker(self, intent: Intent) -> Proof | None:
@@ -170,7 +170,13 @@ def _check_result(intent: Intent, simulated: Simulated) -> bool:
         Refused: `decision_differs`.
     """
     fields = map_fields(xdr.SCVal.from_xdr(simulated.result)) if simulated.result else {}
-    for name, ours in (("amount", intent.amount_units), ("from", intent.source), ("to", intent.destination)):
+    expected = {
+        "amount": intent.amount_units,
+        "token": intent.asset,
+        "from": intent.source,
+        "to": intent.destination,
+    }
+    for name, ours in expected.items():
         if name not in fields:
             continue
         native = scval.to_native(fields[name])
