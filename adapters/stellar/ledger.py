@@ -19,7 +19,7 @@ from domain.errors import HoldfastError, Refused, Unavailable
 from domain.settlement import Intent, MarkerState, Witness
 
 _RESOURCE_FEE_PERCENT: Final = 115
-"""Of the simulated resource fee: it covers the tenth of `with_headroom`, and rent beside the 15 % that a simulation
+"""Of the simulated resource fee: it covers the tenth of `with_headroom`, and rent beside the 15 % which simulating
 adds to what is refundable. Too little fails the transaction; too much keeps a payment with its report, which pays
 rent for two entries, from fitting under PAYOUTS_MAX_GAS_STROOPS."""
 
