@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -182,9 +181,7 @@ class Stack:
         )
         api = f"http://127.0.0.1:{settings.api_port}"
         front = _Ours("api", {"API_PORT": settings.api_port}, lambda: _answers(f"{api}/ready"), api)
-        for part, package in ((worker, "workers"), (front, "api")):
-            if find_spec(f"{package}.__main__") is not None:
-                self._ours[part.name] = part
+        self._ours = {part.name: part for part in (worker, front)}
 
     def _check_ports(self) -> None:
         ports = {part.name: part.ports for part in self._parts.values()}
