@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
+
+
+class Progress(Protocol):
+    """What people are shown."""
+
+    def starting(self, name: str) -> None:
+        """A part or a step begins."""
+
+    def doing(self, name: str, what: str) -> None:
+        """A step is at this."""
+
+    def ready(self, name: str, seconds: float, note: str) -> None:
+        """A part is ready, or a step is done."""
+
+    def say(self, sentence: str, *, bad: bool) -> None:
+        """Something happened to a part that was ready."""
 
 
 class StartProgress:

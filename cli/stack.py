@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from adapters.database.migrate import upgrade
 from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
 from cli.deploy import Deployed, deploy_locally
 from cli.local_people import LocalKeys, register_locally
 from cli.local_secrets import LocalSecrets, write_contract_ids
+from cli.progress import Progress
 from cli.supervision import Program, Supervisor, SupervisorError, write_private
 from cli.up_state import AlreadyUpError, Lock, StackError
 from domain.errors import HoldfastError
@@ -38,22 +39,6 @@ _NEEDED_ELSEWHERE: Final = (
     "nociq_token_address",
     "payload_keys",
 )
-
-
-class Progress(Protocol):
-    """What people are shown."""
-
-    def starting(self, name: str) -> None:
-        """A part or a step begins."""
-
-    def doing(self, name: str, what: str) -> None:
-        """A step is at this."""
-
-    def ready(self, name: str, seconds: float, note: str) -> None:
-        """A part is ready, or a step is done."""
-
-    def say(self, sentence: str, *, bad: bool) -> None:
-        """Something happened to a part that was ready."""
 
 
 @dataclass(frozen=True, slots=True)
