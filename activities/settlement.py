@@ -22,7 +22,16 @@ from typing import Final
 
 from temporalio import activity
 
-from activities.settlement_parts import Attempt, Closes, Ledger, PayerSigner, Pin, Settlement, SettlementBook
+from activities.settlement_parts import (
+    Attempt,
+    Closes,
+    Envelope,
+    Ledger,
+    PayerSigner,
+    Pin,
+    Settlement,
+    SettlementBook,
+)
 from domain.errors import OutcomeUnknown, Refused, Unavailable
 from domain.fees import FeePolicy
 from domain.policy import Policy
@@ -168,8 +177,9 @@ class SettlementActivities:
             return settlement
         if settlement.control is Control.CANCEL and not attempt.burn:
             max_time = (self._closes.closed_at + self._validity).replace(microsecond=0)
-            burn = self._ledger.build_burn(pin.lane, pin.sequence, max_time)
-            signed = self._ledger.sign_last(burn.xdr, pin.lane, None, pin.lane)
+            unsigned = self._ledger.build_burn(pin.lane, pin.sequence, max_time)
+            signed = self._ledger.sign_last(unsigned.xdr, pin.lane, None, pin.lane)
+            burn = Envelope(signed, unsigned.hash)
             bid = self._fees.next_bid(0, send.inclusion_fee, burn=True) or send.inclusion_fee
             return await self._book.write_burn(settlement, burn, max_time, self._ledger.bump(signed, bid))
         if bump or settlement.control is Control.BUMP:
@@ -198,7 +208,7 @@ class SettlementActivities:
         if proof is not None:
             return await self._book.record(settlement, proof)
         witness = await self._ledger.witness(settlement)
-        match verdict(witness, sequence=pin.sequence, max_time=attempt.max_time):
+        match verdict(witness, sequence=pin.sequence, max_time=pin.until or attempt.max_time):
             case Verdict.PAID:
                 found = await self._ledger.find_marker(settlement.intent)
                 return await self._book.record_paid_before(settlement, found)

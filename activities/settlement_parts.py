@@ -32,6 +32,8 @@ class Pin:
     lane: str
     sequence: int
     lane_signed: bool
+    until: datetime | None = None
+    """The last second, by ledger close time, in which any envelope that the lane signed on it can land."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,11 @@ class Proof:
     closed_at: datetime
     fee_charged: int
     result: str
+
+    @property
+    def consumed(self) -> bool:
+        """Whether this transaction is what consumed the number: a txBAD_SEQ lost it to another one of ours."""
+        return self.successful or "txBAD_SEQ" not in self.result
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,21 @@ _LAST_SEND: Final = (
     .limit(1)
     .lateral("last_send")
 )
+_UNTIL: Final = (
+    select(func.max(attempts.c.max_time))
+    .where(attempts.c.pin_id == settlements.c.pin_id, attempts.c.signed_envelope.is_not(None))
+    .correlate(settlements)
+    .scalar_subquery()
+    .label("until")
+)
+"""Until every envelope that the lane signed on the pin is expired: payment and no-op may both be alive."""
 _VIEW: Final = (
     select(
         settlements,
         pins.c.lane,
         pins.c.sequence,
         pins.c.lane_signed,
+        _UNTIL,
         attempts.c.purpose,
         attempts.c.inner_hash,
         attempts.c.envelope,
@@ -117,10 +126,16 @@ async def locked(connection: AsyncConnection, settlement_id: str) -> Row[Any]:
 
 
 async def as_believed(connection: AsyncConnection, settlement: Settlement) -> Row[Any] | None:
-    """Lock the row; None where status or newest attempt is not what the caller believes."""
+    """Lock the row; None where status, intent, pin or newest attempt is not what the caller believes."""
     row = await locked(connection, settlement.id)
-    believed = settlement.attempt.id if settlement.attempt else None
-    return row if row.status == settlement.status and row.attempt_id == believed else None
+    there = (row.status, row.fingerprint, row.pin_id, row.attempt_id)
+    believed = (
+        settlement.status,
+        settlement.intent.fingerprint,
+        settlement.pin.id if settlement.pin else None,
+        settlement.attempt.id if settlement.attempt else None,
+    )
+    return row if there == believed else None
 
 
 async def read_settlement(connection: AsyncConnection, settlement_id: str) -> tuple[Row[Any], Settlement]:
@@ -155,7 +170,7 @@ def _as_settlement(row: Row[Any]) -> Settlement:
     status = _S(row.status)
     pin = attempt = send = None
     if row.pin_id is not None:
-        pin = Pin(row.pin_id, row.lane, row.sequence, row.lane_signed)
+        pin = Pin(row.pin_id, row.lane, row.sequence, row.lane_signed, row.until)
     if row.attempt_id is not None:
         attempt = Attempt(
             id=row.attempt_id,
@@ -348,10 +363,12 @@ async def insert_send(connection: AsyncConnection, settlement_id: str, attempt_i
 
 
 async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) -> bool:
-    """Record one proof; False where the settlement was final already."""
+    """Record one proof; False where the settlement was final already, or it proves nothing of the held number."""
     row = await locked(connection, settlement_id)
-    if _S(row.status).final:
+    if _S(row.status).final or not proof.consumed:
         return False
+    if (proof.burn or not proof.successful) and not await _is_of_pin(connection, proof.tx_hash, row.pin_id):
+        return False  # a try before this one, told late: its number is not the one that is held now
     await end_pin(connection, row.pin_id, consumer=proof.tx_hash)
     columns: dict[str, Any] = {
         "pin_id": None,
@@ -374,6 +391,15 @@ async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) 
             connection, row.id, _S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True, **columns
         )
     return True
+
+
+async def _is_of_pin(connection: AsyncConnection, outer_hash: str, pin_id: int | None) -> bool:
+    query = (
+        select(sends.c.outer_hash)
+        .join(attempts, attempts.c.id == sends.c.attempt_id)
+        .where(sends.c.outer_hash == outer_hash, attempts.c.pin_id == pin_id)
+    )
+    return (await connection.execute(query)).one_or_none() is not None
 
 
 async def check_day(connection: AsyncConnection, intent: Intent, day_max_units: int) -> None:

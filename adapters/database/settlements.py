@@ -115,13 +115,19 @@ class SettlementBook:
     async def control(self, connection: AsyncConnection, settlement_id: str, control: Control) -> None:
         """Set the control column, which the walk reads each ledger.
 
+        A cancel stands, and what is held is released by `NONE` alone.
+
         Raises:
             NotFound: no such settlement.
-            Conflict: `wrong_state`: it is final.
+            Conflict: `wrong_state`: it is final, being cancelled, or held.
         """
         row = await locked(connection, settlement_id)
         if _S(row.status).final:
             raise Conflict(f"{settlement_id} is {row.status}: it is final", code="wrong_state")
+        if row.control == Control.CANCEL and control is not Control.CANCEL:
+            raise Conflict(f"{settlement_id} is being cancelled", code="wrong_state")
+        if row.control == Control.HOLD and control is Control.BUMP:
+            raise Conflict(f"{settlement_id} is held: resume it first", code="wrong_state")
         await connection.execute(
             update(settlements).where(settlements.c.id == settlement_id).values(control=control)
         )
@@ -246,6 +252,8 @@ class SettlementBook:
                 return await reread(connection, settlement.id)
             if (stopped := await why_stopped(connection)) is not None:
                 raise Unavailable(stopped, code="frozen")
+            if row.control in {Control.HOLD, Control.CANCEL}:
+                return await reread(connection, settlement.id)
             await connection.execute(
                 update(attempts)
                 .where(attempts.c.id == attempt.id)
@@ -259,7 +267,11 @@ class SettlementBook:
             return replace(
                 settlement,
                 status=_S.SUBMITTED,
-                pin=replace(settlement.pin, lane_signed=True),
+                pin=replace(
+                    settlement.pin,
+                    lane_signed=True,
+                    until=max(attempt.max_time, settlement.pin.until or attempt.max_time),
+                ),
                 attempt=replace(attempt, signed_envelope=signed_envelope),
                 send=send,
                 outcome=settlement.outcome.model_copy(update={"status": _S.SUBMITTED}),
@@ -273,7 +285,9 @@ class SettlementBook:
                 await insert_send(connection, settlement.id, settlement.attempt.id, send)
                 if settlement.control is Control.BUMP:
                     await connection.execute(
-                        update(settlements).where(settlements.c.id == row.id).values(control=Control.NONE)
+                        update(settlements)
+                        .where(settlements.c.id == row.id, settlements.c.control == Control.BUMP)
+                        .values(control=Control.NONE)
                     )
             return await reread(connection, settlement.id)
 
@@ -422,7 +436,8 @@ class SettlementBook:
         async with self._database.begin() as connection:
             rows = await connection.execute(
                 select(sends.c.outer_hash)
-                .join(pins, pins.c.settlement_id == sends.c.settlement_id)
+                .join(attempts, attempts.c.id == sends.c.attempt_id)
+                .join(pins, pins.c.id == attempts.c.pin_id)
                 .where(sends.c.settlement_id == settlement.id, pins.c.state == "held")
                 .order_by(sends.c.created_at.desc())
             )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -27,6 +28,8 @@ from domain.errors import OutcomeUnknown, Refused, Unavailable
 
 _log: Final = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 1.0
+_LAG_LOOKS: Final = 10
+_LAG_PAUSE_SECONDS: Final = 0.5
 _PER_DERIVATION: Final = b"holdfast lanes "
 
 
@@ -161,24 +164,47 @@ class Lanes:
     async def ahead(self) -> str | None:
         """Whether a lane's number on the ledger is beyond what the record can explain: then time went back.
 
-        A lane may be ahead by one where its next number is pinned. Gives a sentence, or None.
+        A lane may be ahead by one where its next number is pinned. The ledger is asked first and the record after
+        it: pins are written ahead, so whatever the ledger shows, the record knew before. A ledger that seems to be
+        behind is looked at again, since a node may lag and other workers may go on meanwhile. Gives a sentence, or
+        None.
         """
+        for look in range(_LAG_LOOKS):
+            if look:
+                await asyncio.sleep(_LAG_PAUSE_SECONDS)
+            behind = None
+            async with self._database.begin() as connection:
+                addresses: list[str] = list((await connection.execute(select(lanes_table.c.address))).scalars())
+            for start in range(0, len(addresses), 200):
+                ahead, lagging = await self._compare(addresses[start : start + 200])
+                if ahead is not None:
+                    return ahead
+                behind = behind or lagging
+            if behind is None:
+                return None
+        return behind
+
+    async def _compare(self, addresses: Sequence[str]) -> tuple[str | None, str | None]:
+        """A sentence on a lane that is ahead of the record, and one on a lane that is behind it."""
+        found = await self._rpc.ledger_entries([account_key(address) for address in addresses])
         async with self._database.begin() as connection:
-            rows = (await connection.execute(select(lanes_table))).all()
-        for start in range(0, len(rows), 200):
-            part = rows[start : start + 200]
-            found = await self._rpc.ledger_entries([account_key(row.address) for row in part])
-            for row in part:
-                entry = found.by_key.get(account_key(row.address).to_xdr())
-                if entry is None or entry.data.account is None:
-                    return (
-                        f"lane {row.address} is not on the ledger: the network was reset, or it is another network"
-                    )
-                sequence = entry.data.account.seq_num.sequence_number.int64
-                explained = row.sequence + (1 if row.settlement_id is not None else 0)
-                if not row.sequence <= sequence <= explained:
-                    return (
-                        f"lane {row.address} stands at {sequence} on the ledger, and the record explains at most "
-                        f"{explained}: the database is older than the ledger"
-                    )
-        return None
+            rows = await connection.execute(select(lanes_table).where(lanes_table.c.address.in_(addresses)))
+        behind = None
+        for row in rows.all():
+            entry = found.by_key.get(account_key(row.address).to_xdr())
+            if entry is None or entry.data.account is None:
+                behind = f"lane {row.address} is not on the ledger: it was reset, or it is another network"
+                continue
+            sequence = entry.data.account.seq_num.sequence_number.int64
+            explained = row.sequence + (1 if row.settlement_id is not None else 0)
+            if sequence > explained:
+                return (
+                    f"lane {row.address} stands at {sequence} on the ledger, and the record explains at most "
+                    f"{explained}: the database is older than the ledger"
+                ), None
+            if sequence < row.sequence:
+                behind = (
+                    f"lane {row.address} stands at {sequence} on the ledger, and the record has seen "
+                    f"{row.sequence}: the network was reset, or it is another network"
+                )
+        return None, behind
