@@ -108,17 +108,16 @@ def shared_house(builder: Builder) -> House:
 
 
 @pytest.fixture
-def new_house(builder: Builder) -> Iterator[Callable[..., House]]:
-    """Houses of the test's own; their processes end with it."""
-    made: list[House] = []
+def own_house(builder: Builder) -> Iterator[House]:
+    """A house of the test's own, deployed and not started; its processes end with the test."""
+    with builder() as house:
+        yield house
 
-    def make(**more: str) -> House:
-        made.append(builder(**more))
-        return made[-1]
 
-    yield make
-    for house in made:
-        house.stop()
+@pytest.fixture
+def empty_namespace(temporal_address: str) -> str:
+    """Where a house finds itself whose Temporal has lost its data."""
+    return new_namespace(temporal_address)
 
 
 @dataclass
