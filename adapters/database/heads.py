@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,7 +34,9 @@ class HeadBook:
         }
         if reconciled:
             columns |= {"halted_reason": None, "halted_at": None}
-        there = None if reconciled else ledger_head.c.halted_reason.is_(None)
+        halted = ledger_head.c.halted_reason.is_not(None)
+        # A reconcile of what was not halted must not take the record back: followers would call that a restore.
+        there = or_(halted, ledger_head.c.sequence < head.sequence) if reconciled else ~halted
         async with self._database.begin() as connection:
             await connection.execute(
                 upsert(ledger_head)
@@ -42,18 +44,23 @@ class HeadBook:
                 .on_conflict_do_update(index_elements=["one"], set_=columns, where=there)
             )
 
-    async def advance(self, head: LedgerHead, *, at_least: int) -> bool:
-        """Go on to `head`; False where the record is behind `at_least`, where it was before: it was restored.
+    async def advance(self, head: LedgerHead, *, at_least: int) -> int | None:
+        """Go on to `head`; gives where the record stands now, None where it is behind `at_least`: it was restored.
 
         While sending is halted the record stays where it is: from there a reconcile reads what was lost.
         """
         async with self._database.begin() as connection:
             row = (await connection.execute(select(ledger_head).with_for_update())).one()
-            if row.sequence < head.sequence and row.sequence >= at_least and row.halted_reason is None:
+            stands: int = row.sequence
+            if row.halted_reason is not None:
+                return stands
+            if stands < at_least:
+                return None
+            if stands < head.sequence:
                 await connection.execute(
                     update(ledger_head).values(sequence=head.sequence, hash=head.hash, closed_at=head.closed_at)
                 )
-            return bool(row.sequence >= at_least or row.halted_reason is not None)
+            return max(stands, head.sequence)
 
     async def halt(self, reason: str) -> None:
         """Stop all sending until `holdfast reconcile`. The first reason stands."""

@@ -242,9 +242,12 @@ class Follower:
         followed = [head for head in heads if head.sequence <= seen]
         if not followed:
             return False
-        if not await self._heads.advance(followed[-1], at_least=self._recorded_at):
+        recorded_at = await self._heads.advance(followed[-1], at_least=self._recorded_at)
+        if recorded_at is None:
             await self._heads.halt("the database is older than it was a moment ago: it was restored from a backup")
-        self._recorded_at = max(self._recorded_at, followed[-1].sequence)
+        else:
+            # Where the record stands, not where we read: a halted one stays behind until a reconcile moves it.
+            self._recorded_at = recorded_at
         for head in followed:
             self._take(head)
         self._wake(ended)

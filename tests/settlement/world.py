@@ -137,6 +137,7 @@ async def make_world(ledger: LocalLedger) -> World:
         ]
         await by_pool.land([_deploy(pool, salt, hashlib.sha256(wasm).digest(), constructor)])
         await world.approve(Amount.of(500_000))
-        assert await Deployment(rpc, PASSPHRASE).keep_alive(world.sla, issuer), "it begins with less"
+        # Another deployment on this ledger may have extended the code, which they share.
+        await Deployment(rpc, PASSPHRASE).keep_alive(world.sla, issuer)
         assert not await Deployment(rpc, PASSPHRASE).keep_alive(world.sla, issuer)
     return world
