@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.audit import record
@@ -48,12 +49,16 @@ async def add_person(
     """
     if not roles:
         raise InvalidInput("a person has a role", roles=f"one or more of {', '.join(Role)}")
-    if (await connection.execute(select(people.c.id).where(people.c.name == name))).one_or_none() is not None:
-        raise Conflict("somebody has that name", name="another name")
     person = Person(id=f"person:{secrets.token_hex(6)}", name=name, email=email, roles=tuple(sorted(set(roles))))
-    await connection.execute(
-        insert(people).values(id=person.id, name=name, email=email, roles=[str(role) for role in person.roles])
+    added = await connection.execute(
+        upsert(people)
+        .values(id=person.id, name=name, email=email, roles=[str(role) for role in person.roles])
+        .on_conflict_do_nothing(index_elements=["name"])
+        .returning(people.c.id)
     )
+    # Asked of the insert itself: two at once would both find that nobody has the name.
+    if added.scalar_one_or_none() is None:
+        raise Conflict("somebody has that name", name="another name")
     await record(
         connection, actor=by, action="person.add", subject=person.id, details={"roles": list(person.roles)}
     )
