@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Path
@@ -12,6 +13,7 @@ from domain.errors import InvalidInput
 from domain.money import Amount
 
 _ADDRESS_RIGHT: Final = "a Stellar account: G and 55 more letters and digits, with a valid checksum"
+_YEARS: Final = (1970, 9998)
 
 
 class Body(BaseModel):
@@ -70,6 +72,13 @@ def _zoned(value: Any) -> Any:
     return value
 
 
+def _of_our_time(value: datetime) -> datetime:
+    # Before year 1 in UTC no driver reads it back; and no outage is older than the clocks that measure it.
+    if not _YEARS[0] <= value.year <= _YEARS[1]:
+        raise ValueError(f"a time between the years {_YEARS[0]} and {_YEARS[1]}")
+    return value
+
+
 def _printable(value: str) -> str:
     if any(ord(character) < 32 and character not in "\n\t" for character in value) or "\x7f" in value:
         raise ValueError("a text without control characters")
@@ -83,6 +92,7 @@ def _printable(value: str) -> str:
 Instant = Annotated[
     AwareDatetime,
     BeforeValidator(_zoned),
+    AfterValidator(_of_our_time),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-16T10:00:00Z"]}),
 ]
 Text = Annotated[str, AfterValidator(_printable)]

@@ -20,14 +20,15 @@ from adapters.database.reading import PaymentFilter, list_payments, statement
 from api.access import needs
 from api.deps import Deps, Parts
 from api.exact import ExactJSONResponse, money
-from api.fields import Body, Instant, WalletAddress
+from api.fields import Body, Instant, MoneyText, WalletAddress
 from api.once import IdempotencyKey, Once
 from api.outages import CHANGED, changed
 from api.problems import may_answer
 from api.views import HistoryView, OutageView, payment_view
 from domain.errors import Conflict, NotFound
 from domain.events import Event, EventType
-from domain.outage import Outage, Waits, waits_for
+from domain.money import Amount
+from domain.outage import Outage, OutageStatus, Waits, waits_for
 from domain.people import Caller, Scope
 from domain.settlement import Control, SettlementStatus
 from domain.sla import PaymentKind
@@ -50,6 +51,9 @@ class ProcessSla(Body):
     """Which outage's payment to approve and pay."""
 
     outage_id: Annotated[str, Field(pattern=r"^OUT[0-9]{3,18}$", examples=["OUT001"])]
+    amount: MoneyText | None = Field(
+        default=None, description="What is agreed to: where another was decided meanwhile, it is a conflict (409)."
+    )
 
 
 class RetryPayment(Body):
@@ -77,15 +81,27 @@ async def process_sla(
     now = datetime.now(UTC)
     async with deps.database.begin() as connection:
         once = Once(connection, caller, key)
-        await once.before(request, body)
+        before = await once.before(request, body)
         outage = await lock_outage(connection, body.outage_id)
-        if outage.phase is PaymentPhase.AWAITING_APPROVAL:
+        _same_amount(outage, body.amount)
+        if before is not None:
+            pass  # what this request agreed to; a decision made since then is another
+        elif outage.phase is PaymentPhase.AWAITING_APPROVAL:
             outage = await deps.outages.approve(connection, body.outage_id, by=caller.id, at=now)
             await _audit(connection, caller, "payment.approve", body.outage_id)
         elif outage.resolved_at is None:
             raise Conflict(f"{body.outage_id} is {outage.status}: resolve it first", code="wrong_state")
-        await once.made(body.outage_id, status=200)
+        if before is None:
+            await once.made(body.outage_id, status=200)
     return await changed(deps, outage)
+
+
+def _same_amount(outage: Outage, agreed: Amount | None) -> None:
+    decided = None if outage.decision is None else outage.decision.amount
+    if agreed is not None and decided is not None and agreed != decided:
+        raise Conflict(
+            f"{outage.outage_id} is decided at {decided.brief}, not {agreed.brief}", amount=f"decided as {decided}"
+        )
 
 
 class HistoryFilter(Body):
@@ -286,6 +302,10 @@ async def act(deps: Parts, caller: Controller, payment_id: PaymentId, action: Ac
             raise Conflict(
                 f"the payment of {payment_id} is {outage.phase}; only one with the engine takes {action}",
                 code="wrong_state",
+            )
+        if action is Action.RESUME and outage.status is OutageStatus.DISPUTED:
+            raise Conflict(
+                f"{payment_id} is disputed: settling the dispute releases its payment", code="wrong_state"
             )
         if action is not Action.VERIFY:
             await deps.book.control(connection, outage.settlement_id, _CONTROLS[action])

@@ -193,6 +193,20 @@ def check_approver(outage_id: str, *, initiator: str | None, by: str) -> None:
         )
 
 
+def check_wallet_named_by(outage_id: str, *, people: tuple[str | None, ...], by: str) -> None:
+    """Four eyes on the recipient too: an approval given before a wallet was known does not cover who is paid.
+
+    Raises:
+        Forbidden: `four_eyes`.
+    """
+    if by in people:
+        raise Forbidden(
+            f"the payment of {outage_id} was approved before this wallet was known: another than who resolved"
+            " or approved it has to name it",
+            code="four_eyes",
+        )
+
+
 RETRY_DELAYS: Final = (timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=2))
 """After a definite failure that may pass: how long to wait before each of the three tries made by itself."""
 

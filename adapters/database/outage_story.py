@@ -9,6 +9,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from activities.settlement_parts import Settlement
 from adapters.database.engine import Database
 from adapters.database.outage_news import tell_of
 from adapters.database.outage_rows import change_outage, find_outage, lock_outage
@@ -40,6 +41,9 @@ class Settlements(Protocol):
 
     async def retry(self, connection: AsyncConnection, intent: Intent) -> SettlementOutcome:
         """Take up a failed settlement again."""
+
+    async def read(self, connection: AsyncConnection, settlement_id: str) -> Settlement:
+        """Read how a settlement stands."""
 
 
 class OutageDesk:
@@ -93,6 +97,10 @@ class OutageDesk:
         """
         async with self._database.begin() as connection:
             outage = await _lock_and_see(connection, outage_id)
+            if outcome.status is SettlementStatus.FAILED and outage.phase is PaymentPhase.SETTLING:
+                # A failure alone is not for good. Where a story was reset, or told late, the next try may be in
+                # flight by now: the engine's row decides.
+                outcome = (await self._settlements.read(connection, outage.settlement_id)).outcome
             phase, retry_at = phase_after(outcome, retries=outage.retries, at=at)
             if outage.phase is not PaymentPhase.SETTLING or phase is PaymentPhase.SETTLING:
                 return standing_of(outage)

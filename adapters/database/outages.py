@@ -21,7 +21,13 @@ from domain.events import EventType
 from domain.outage import Outage, OutageStatus, check_transition
 from domain.settlement import Control, SettlementOutcome, SettlementStatus
 from domain.sla import Severity, minutes_to_repair
-from domain.sla_payment import PaymentPhase, check_approver, check_phase, phase_after_dispute
+from domain.sla_payment import (
+    PaymentPhase,
+    check_approver,
+    check_phase,
+    check_wallet_named_by,
+    phase_after_dispute,
+)
 
 CLOCK_SKEW_MAX: Final = timedelta(minutes=5)
 """How far ahead of our clock a reported time may be."""
@@ -154,9 +160,10 @@ class OutageBook:
 
     async def _supersede_decision(self, connection: AsyncConnection, outage: Outage, at: datetime) -> None:
         """Let a disputed outage be decided anew, unless a payment by the old decision may be on its way."""
-        if outage.phase is PaymentPhase.SETTLING:
+        if outage.phase is PaymentPhase.SETTLING or outage.phase.final:
+            where = "on its way" if outage.phase is PaymentPhase.SETTLING else outage.phase
             raise Conflict(
-                f"a payment of {outage.outage_id} by its recorded time is on its way; it cannot be corrected",
+                f"the payment of {outage.outage_id} by its recorded time is {where}; it cannot be corrected",
                 resolved_at=f"recorded as {outage.resolved_at}",
             )
         await connection.execute(
@@ -277,12 +284,18 @@ class OutageBook:
 
         Raises:
             Conflict: `wrong_state`: it was not refused.
+            Forbidden: `four_eyes`: who resolved or approved it names a wallet that was not known at the approval.
         """
         outage = await lock_outage(connection, outage_id)
         if outage.phase not in {PaymentPhase.REFUSED, PaymentPhase.RETRYING}:
             raise Conflict(
                 f"the payment of {outage_id} is {outage.phase}; only a refused one is retried", code="wrong_state"
             )
+        named = (operator_wallet is not None and outage.operator_wallet is None) or (
+            noc_team_wallet is not None and outage.noc_team_wallet is None
+        )
+        if named and outage.approved_by is not None:
+            check_wallet_named_by(outage_id, people=(outage.resolved_by, outage.approved_by), by=by)
         outage = await change_outage(
             connection,
             outage_id,
