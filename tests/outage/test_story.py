@@ -119,8 +119,9 @@ async def test_a_dispute_may_end_with_a_corrected_time_which_is_decided_anew(car
     outage_id = await careful.report(minutes_ago=60)
     await careful.resolve(outage_id, after_minutes=25)
     await careful.until(outage_id, lambda outage: outage.phase is PaymentPhase.AWAITING_APPROVAL)
-    await careful.command("approve", outage_id, by="finance", wake=False)
-    await careful.command("dispute", outage_id, by="operator", wake=False)
+    async with careful.database.begin() as connection:  # in one breath: no late wake comes between
+        await careful.book.approve(connection, outage_id, by="finance", at=careful.now)
+        await careful.book.dispute(connection, outage_id, by="operator", at=careful.now)
     await careful.resolve(outage_id, after_minutes=20, by="arbiter")
     outage = await careful.until(outage_id, lambda outage: outage.phase is PaymentPhase.AWAITING_APPROVAL)
     assert outage.decision is not None
