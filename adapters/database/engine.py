@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import MetaData, func, select
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import Unavailable
@@ -22,6 +23,11 @@ metadata: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+_AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
+
+
+def _kind(error: OperationalError | InterfaceError | PoolTimeout) -> str:
+    return type(getattr(error, "orig", error)).__name__
 
 
 def async_url(url: str) -> str:
@@ -33,9 +39,14 @@ def async_url(url: str) -> str:
 class Database:
     """A pool of connections; every use is one transaction."""
 
-    def __init__(self, url: str, *, connections_max: int = 20) -> None:
+    def __init__(self, url: str, *, connections_max: int = 20, wait_seconds: float = 30) -> None:
+        """`wait_seconds` is how long a transaction waits for a free connection."""
         self.engine: AsyncEngine = create_async_engine(
-            async_url(url), pool_size=connections_max, max_overflow=0, pool_timeout=30, pool_pre_ping=False
+            async_url(url),
+            pool_size=connections_max,
+            max_overflow=0,
+            pool_timeout=wait_seconds,
+            pool_pre_ping=False,
         )
 
     @asynccontextmanager
@@ -49,9 +60,9 @@ class Database:
         try:
             async with self.engine.begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError) as error:
+        except _AWAY as error:
             raise Unavailable(
-                f"the database does not answer: {type(error.orig).__name__}", code="database_unavailable"
+                f"the database does not answer: {_kind(error)}", code="database_unavailable"
             ) from error
 
     @asynccontextmanager
@@ -72,9 +83,9 @@ class Database:
                     yield
                 finally:
                     await autocommit.execute(select(func.pg_advisory_unlock(key)))
-        except (OperationalError, InterfaceError) as error:
+        except _AWAY as error:
             raise Unavailable(
-                f"the database does not answer: {type(error.orig).__name__}", code="database_unavailable"
+                f"the database does not answer: {_kind(error)}", code="database_unavailable"
             ) from error
 
     async def close(self) -> None:

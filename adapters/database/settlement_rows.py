@@ -276,7 +276,7 @@ async def take_lane(connection: AsyncConnection, settlement_id: str) -> Pin:
 
 
 async def end_pin(connection: AsyncConnection, pin_id: int | None, *, consumer: str | None) -> None:
-    """The pinned number is consumed: free the lane, which goes on after it."""
+    """The pinned number is consumed: free the lane, which goes on after it, or where a reconcile saw it."""
     if pin_id is None:
         return
     ended = (
@@ -287,7 +287,9 @@ async def end_pin(connection: AsyncConnection, pin_id: int | None, *, consumer: 
         .cte("ended")
     )
     await connection.execute(
-        update(lanes).where(lanes.c.address == ended.c.lane).values(settlement_id=None, sequence=ended.c.sequence)
+        update(lanes)
+        .where(lanes.c.address == ended.c.lane)
+        .values(settlement_id=None, sequence=func.greatest(lanes.c.sequence, ended.c.sequence))
     )
 
 

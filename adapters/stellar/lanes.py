@@ -93,13 +93,19 @@ class Lanes:
         """Have `count` lanes (at most `lanes_max`) on the ledger and in the table; gives how many there are.
 
         Raises:
-            Refused: a lane's account carries another deployment's id.
+            Refused: a lane's account carries another deployment's id, or was made with another secret.
             Unavailable: the ledger does not answer.
         """
         count = min(count, self._lanes_max)
         keypairs = self._keys.first(count)
         async with self._database.begin() as connection:
-            known: set[str] = set((await connection.execute(select(lanes_table.c.address))).scalars())
+            rows = (await connection.execute(select(lanes_table.c.number, lanes_table.c.address))).all()
+        for row in rows:
+            if row.number < count and keypairs[row.number].public_key != row.address:
+                raise Refused(
+                    f"lane {row.address} is not of LANES_MNEMONIC: put back the one that made it"
+                )
+        known = {row.address for row in rows}
         missing = [keypair for keypair in keypairs if keypair.public_key not in known]
         if missing:
             await self._accounts.create(missing, home_domain=self._deployment)

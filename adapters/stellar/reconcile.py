@@ -146,7 +146,13 @@ class Reconciler:
                         )
                     ).one_or_none()
                     if held is not None and held.lane_signed:
-                        continue  # its verdict says what became of it, by the very same reading
+                        # Its verdict says what became of it, by the very same reading; then the lane goes on here.
+                        await connection.execute(
+                            update(lanes_table)
+                            .where(lanes_table.c.address == row.address)
+                            .values(sequence=sequence)
+                        )
+                        continue
                     await connection.execute(
                         update(pins)
                         .where(pins.c.lane == row.address, pins.c.state == "held")
