@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from stellar_sdk import Address, scval, xdr
 
 from activities.settlement_parts import Proof, Send, Settlement, Simulation
-from adapters.stellar.calls import authorization, map_fields, marker_key
+from adapters.stellar.calls import authorization, map_fields, marker_key, to_invoke_args
 from adapters.stellar.contract_errors import explain
 from adapters.stellar.entries import account_key
 from adapters.stellar.envelopes import Envelopes, with_headroom
@@ -132,7 +132,6 @@ class StellarLedger:
         written = marker_of(entry.data).ledger if entry else None
         if written is None:
             return None
-        wanted = bytes.fromhex(intent.marker_id)
         cursor: str | None = None
         while True:
             try:
@@ -142,7 +141,7 @@ class StellarLedger:
             for landed in page.transactions:
                 if landed.ledger > written:
                     return None
-                if landed.successful and wanted in _invoked_bytes(landed.envelope):
+                if landed.successful and _calls(landed.envelope, intent):
                     return proof_of(landed)
             if not page.transactions or not page.cursor:
                 return None
@@ -230,9 +229,9 @@ def _is_soroban(envelope: str) -> bool:
     return inner is not None and inner.operations[0].body.invoke_host_function_op is not None
 
 
-def _invoked_bytes(envelope: str) -> set[bytes]:
-    """The byte-string arguments of the contract call in an envelope."""
+def _calls(envelope: str, intent: Intent) -> bool:
+    """Whether an envelope makes the intent's very call: anybody may name its id in a call of another kind."""
     inner = inner_transaction(envelope)
     operation = inner.operations[0].body.invoke_host_function_op if inner and inner.operations else None
     call = operation.host_function.invoke_contract if operation else None
-    return {bytes(value.bytes.sc_bytes) for value in call.args if value.bytes is not None} if call else set()
+    return call is not None and call.to_xdr() == to_invoke_args(intent.invocation).to_xdr()

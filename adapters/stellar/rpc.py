@@ -169,8 +169,9 @@ class Rpc:
             raise Unavailable(
                 f"{method}: no answer ({type(error).__name__})", code="ledger_unavailable"
             ) from error
-        if not isinstance(answer, dict):
-            raise Unavailable(f"{method}: not a JSON-RPC answer", code="ledger_unavailable")
+        if not isinstance(answer, dict) or answer.get("id") != body["id"]:
+            # Another's answer, from a cache or a balancer on the way, would be taken for proof.
+            raise Unavailable(f"{method}: not the JSON-RPC answer to this question", code="ledger_unavailable")
         if (failure := answer.get("error")) is not None:
             message = f"{method}: {failure.get('message')}"
             if failure.get("code") in _INVALID_REQUEST_CODES:
@@ -288,7 +289,12 @@ class Rpc:
         answer = await self.call("getTransaction", {"hash": transaction_hash})
         if answer["status"] == "NOT_FOUND":
             return None
-        return _landed(answer, str(answer.get("txHash") or transaction_hash))
+        landed = _landed(answer, str(answer.get("txHash") or transaction_hash))
+        if landed.hash != transaction_hash:
+            raise Unavailable(
+                f"getTransaction: asked for {transaction_hash}, told of {landed.hash}", code="ledger_unavailable"
+            )
+        return landed
 
     async def transactions(
         self, start: int, *, cursor: str | None = None, limit: int = _PAGE_MAX
