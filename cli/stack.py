@@ -8,8 +8,6 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +20,7 @@ from cli.deploy import Deployed, deploy_locally
 from cli.local_people import LocalKeys, register_locally
 from cli.local_secrets import LocalSecrets, write_contract_ids
 from cli.progress import Progress
+from cli.readiness import answers, for_a_person
 from cli.supervision import Program, Supervisor, SupervisorError, write_private
 from cli.up_state import AlreadyUpError, Lock, StackError
 from domain.errors import HoldfastError
@@ -100,6 +99,9 @@ class Stack:
             self._supervisor.start()
             await self._start_in_order()
             self._write_facts()
+            if "api" in self._ours:
+                for sentence in for_a_person(self._ours["api"].url) or ():
+                    self._progress.say(f"no payment is sent: {sentence}", bad=True)
         except BaseException:
             await self.stop()
             raise
@@ -162,10 +164,10 @@ class Stack:
         worker = _Ours(
             "worker",
             metrics,
-            lambda: _answers(f"http://{settings.metrics_host}:{settings.metrics_port}/ready"),
+            lambda: answers(f"http://{settings.metrics_host}:{settings.metrics_port}/ready"),
         )
         api = f"http://127.0.0.1:{settings.api_port}"
-        front = _Ours("api", {"API_PORT": settings.api_port}, lambda: _answers(f"{api}/ready"), api)
+        front = _Ours("api", {"API_PORT": settings.api_port}, lambda: for_a_person(api) is not None, api)
         self._ours = {part.name: part for part in (worker, front)}
 
     def _check_ports(self) -> None:
@@ -370,14 +372,6 @@ class Stack:
             facts["contracts"] = {"sla": deployed.sla, "usdc": deployed.usdc, "nociq": deployed.nociq}
             facts["accounts"] = dict(deployed.accounts)
         write_private(self._var / "up.json", json.dumps(facts, indent=2) + "\n")
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own loopback URL
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

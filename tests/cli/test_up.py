@@ -55,6 +55,16 @@ def test_ctrl_c_stops_all_within_seconds_and_a_later_up_resumes_the_same_state(u
     assert left <= {"up.lock"}
 
 
+def test_what_was_frozen_comes_up_again_says_so_and_is_thawed(up: Up) -> None:
+    up.start()
+    frozen = up.run("freeze", "--reason", "an audit")
+    assert frozen.returncode == 0, frozen.stderr
+    assert up.interrupt() == 0
+    up.start()
+    wait_until(lambda: "no payment is sent: frozen since" in up.said(), "it says that it is frozen")
+    assert up.run("thaw").returncode == 0
+
+
 def test_a_part_that_is_killed_is_restarted_and_said_so(up: Up) -> None:
     up.start()
     ledger, postgres = up.pid_of("ledger"), up.pid_of("postgres")
