@@ -84,6 +84,10 @@ class Bounds:
                     headers={"Connection": "close"},
                 )
                 await answer(scope, receive, send_with_headers)
+            elif "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+                # No text of ours may hold one, and the database takes none.
+                answer = problem(Request(scope), "invalid_input", "a path or query without the character NUL")
+                await answer(scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive_bounded, send_with_headers)
         except Exception:
