@@ -20,13 +20,7 @@ class PaymentSettings(StellarSettings):
         right="true or false",
     )
     max_auto_payment_amount: AmountValue = setting(
-        "Above this amount a person approves first.",
-        default=Amount.of(10_000),
-        unit="of the paid asset",
-        right=_AMOUNT_RIGHT,
-    )
-    four_eyes_amount: AmountValue = setting(
-        "Above this amount the approver must be another person than the one who began it.",
+        "Above this amount a person approves first, another one than who resolved the outage.",
         default=Amount.of(10_000),
         unit="of the paid asset",
         right=_AMOUNT_RIGHT,
@@ -85,7 +79,7 @@ class PaymentSettings(StellarSettings):
         le=100,
     )
     payouts_confirm_poll_ms: int = setting(
-        "How long to wait between two looks for a confirmation.",
+        "The longest pause between two looks for a closed ledger; there are ten looks a ledger.",
         default=2500,
         unit="ms",
         right="50 to 60000",
@@ -93,7 +87,7 @@ class PaymentSettings(StellarSettings):
         le=60_000,
     )
     payouts_confirm_max_polls: int = setting(
-        "After so many looks without proof a payment is called unknown: looked for further, and never failed.",
+        "After so many polls without proof a person is asked to look; it is looked for further, and never failed.",
         default=20,
         right="1 to 10000",
         ge=1,

@@ -88,7 +88,9 @@ async def running_engine(settings: Settings, database: Database) -> AsyncIterato
 def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     passphrase = settings.stellar_network_passphrase
     owner = f"{socket.gethostname()}:{getpid()}"
-    book = SettlementBook(database, owner=owner)
+    poll_seconds = settings.payouts_confirm_poll_ms / 1000
+    patience = timedelta(seconds=poll_seconds * settings.payouts_confirm_max_polls)
+    book = SettlementBook(database, owner=owner, ask_after=patience)
     heads = HeadBook(database, network_passphrase=passphrase)
     fee_account = _fee_account(settings)
 
@@ -110,7 +112,14 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         deployment=settings.holdfast_deployment,
         lanes_max=settings.lanes_max,
     )
-    follower = Follower(rpc=rpc, heads=heads, record=book, lanes=lanes, network_passphrase=passphrase)
+    follower = Follower(
+        rpc=rpc,
+        heads=heads,
+        record=book,
+        lanes=lanes,
+        network_passphrase=passphrase,
+        poll_seconds_max=poll_seconds,
+    )
     envelopes = Envelopes(network_passphrase=passphrase, lanes=keys, fee_account=fee_account)
     ledger = StellarLedger(rpc=rpc, envelopes=envelopes, heads=follower, figures=Figures(rpc, passphrase))
     activities = SettlementActivities(

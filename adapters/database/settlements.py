@@ -46,16 +46,18 @@ from domain.why import Why, why
 
 _S = SettlementStatus
 _LEASE: Final = timedelta(seconds=20)
-_ASK_AFTER: Final = timedelta(minutes=10)
-"""An unknown older than this asks a person to look; nothing else changes."""
 
 
 class SettlementBook:
     """Satisfies `activities.settlement_parts.SettlementBook`; `owner` names this process in leases."""
 
-    def __init__(self, database: Database, *, owner: str = "front") -> None:
+    def __init__(
+        self, database: Database, *, owner: str = "front", ask_after: timedelta = timedelta(minutes=1)
+    ) -> None:
+        """An unknown older than `ask_after` asks a person to look; nothing else changes."""
         self._database = database
         self._owner = owner
+        self._ask_after = ask_after
 
     # What stories and the front call.
 
@@ -421,7 +423,7 @@ class SettlementBook:
             if row is None:
                 return await reread(connection, settlement.id)
             submitted: datetime | None = row.submitted_at
-            if person is None and submitted is not None and datetime.now(UTC) - submitted > _ASK_AFTER:
+            if person is None and submitted is not None and datetime.now(UTC) - submitted > self._ask_after:
                 since = submitted.isoformat(timespec="seconds")
                 person = f"no proof either way since {since}; it is looked at each ledger"
             if row.status == _S.UNKNOWN:

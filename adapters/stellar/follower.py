@@ -23,8 +23,7 @@ from domain.errors import HoldfastError, OutcomeUnknown, Refused, Unavailable
 _log: Final = logging.getLogger(__name__)
 _HEADS_KEPT: Final = 1_000
 _LEDGERS_A_PAGE: Final = 50
-_POLL_SECONDS: Final = (0.05, 0.5)
-"""The least and the greatest pause between looks: a tenth of the network's close time."""
+_POLL_SECONDS_MIN: Final = 0.05
 _STALLED_SECONDS: Final = 60.0
 _LAG_LOOKS: Final = 20
 _LAG_PAUSE_SECONDS: Final = 0.5
@@ -54,13 +53,22 @@ class Follower:
     """One a worker. Satisfies `activities.settlement_parts.Closes` and `adapters.stellar.ledger.Heads`."""
 
     def __init__(
-        self, *, rpc: Rpc, heads: HeadBook, record: Record, lanes: LanesAhead, network_passphrase: str
+        self,
+        *,
+        rpc: Rpc,
+        heads: HeadBook,
+        record: Record,
+        lanes: LanesAhead,
+        network_passphrase: str,
+        poll_seconds_max: float = 0.5,
     ) -> None:
+        """It looks ten times a ledger, and at least every `poll_seconds_max`."""
         self._rpc = rpc
         self._heads = heads
         self._record = record
         self._lanes = lanes
         self._network_passphrase = network_passphrase
+        self._poll_seconds_max = poll_seconds_max
         self._head: LedgerHead | None = None
         self._recorded_at = 0
         self._interval_seconds = 1.0
@@ -199,15 +207,14 @@ class Follower:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop`; outages of the ledger or the database are waited out."""
-        least, greatest = _POLL_SECONDS
         while not stop.is_set():
-            pause = min(greatest, max(least, self._interval_seconds / 10))
+            pause = min(self._poll_seconds_max, max(_POLL_SECONDS_MIN, self._interval_seconds / 10))
             try:
                 while await self.follow():
                     pass
             except HoldfastError as error:
                 _log.warning("the follower waits: %s", error.message)
-                pause = greatest
+                pause = self._poll_seconds_max
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
 
