@@ -18,6 +18,8 @@ from domain.people import Caller, Role, Scope, scopes_of
 
 KEYLESS_NAME: Final = "Local Initiator"
 """The person that requests without a key act as on the local network: an initiator who approves nothing."""
+KEYLESS_ID: Final = "keyless"
+"""In a key's place, where there was none."""
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _BUCKETS_MAX: Final = 100_000
 
@@ -127,4 +129,4 @@ async def _keyless(deps: Deps) -> Caller:
                 person = await find_person(connection, KEYLESS_NAME)
     if person is None:
         raise HoldfastError("there is no API key", code="unauthenticated")
-    return Caller(person=person, key_id="keyless", scopes=scopes_of(person.roles))
+    return Caller(person=person, key_id=KEYLESS_ID, scopes=scopes_of(person.roles))

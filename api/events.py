@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -12,7 +13,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import Response
 
 from adapters.database import outbox
-from api.access import needs
+from adapters.database.people import key_may
+from api.access import KEYLESS_ID, needs
 from api.deps import Deps, Parts
 from api.exact import write_json
 from api.problems import may_answer
@@ -37,7 +39,7 @@ _BATCH: Final = 200
 async def stream_events(  # noqa: PLR0917 - parameters of the request, given by name
     request: Request,
     deps: Parts,
-    _caller: Reader,
+    caller: Reader,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$")] = None,
     after: Annotated[
         str | None, Query(pattern=r"^[0-9]{1,18}$", description="As Last-Event-ID; 0 is the beginning.")
@@ -54,14 +56,14 @@ async def stream_events(  # noqa: PLR0917 - parameters of the request, given by 
     if follow and len(streams) >= deps.options.streams_max:
         raise HoldfastError("too many streams are open", code="rate_limited", retry_after_seconds="10")
     return EventSourceResponse(
-        _messages(deps, streams, position, operator, follow=follow),
+        _messages(deps, streams, caller, position, operator, follow=follow),
         ping=15,
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
 async def _messages(
-    deps: Deps, streams: set[object], position: int, operator: str | None, *, follow: bool
+    deps: Deps, streams: set[object], caller: Caller, position: int, operator: str | None, *, follow: bool
 ) -> AsyncIterator[ServerSentEvent]:
     token = object()
     streams.add(token)
@@ -69,6 +71,11 @@ async def _messages(
         while True:
             try:
                 async with deps.database.begin() as connection:
+                    # A stream outlives its request: a key that was revoked meanwhile hears no more.
+                    if caller.key_id != KEYLESS_ID and not await key_may(
+                        connection, caller.key_id, Scope.EVENTS_READ, at=datetime.now(UTC)
+                    ):
+                        return
                     # Whoever reads gives out positions too: the stream does not wait for a worker.
                     await outbox.place(connection)
                     found = await outbox.read_events(

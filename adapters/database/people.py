@@ -181,6 +181,23 @@ async def caller_of(connection: AsyncConnection, secret: str, *, at: datetime) -
     )
 
 
+async def key_may(connection: AsyncConnection, key_id: str, scope: Scope, *, at: datetime) -> bool:
+    """Whether a key still has a scope: for what goes on long after its request was let in."""
+    row = (
+        await connection.execute(
+            select(people, api_keys.c.scopes)
+            .join(people, people.c.id == api_keys.c.person_id)
+            .where(
+                api_keys.c.id == key_id,
+                api_keys.c.revoked_at.is_(None),
+                or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > at),
+                people.c.disabled_at.is_(None),
+            )
+        )
+    ).one_or_none()
+    return row is not None and scope in row.scopes and scope in scopes_of(_person(row).roles)
+
+
 def _hash(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
