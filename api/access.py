@@ -90,10 +90,12 @@ def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
 
 
 def _key_of(request: Request) -> str | None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
-    return request.headers.get("x-api-key") or None
+    """The key that was sent; None only where nothing was. What cannot be one is given too, to be refused."""
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        return request.headers.get("x-api-key")
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _spend(request: Request, caller: str) -> None:

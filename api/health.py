@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import APIRouter
@@ -22,6 +23,8 @@ from domain.errors import HoldfastError
 
 router: Final = APIRouter(tags=["health"])
 _PATIENCE_SECONDS: Final = 5
+# Every worker follows the ledger; the public network closes one in about 5 s.
+_FOLLOWED_SECONDS: Final = 30
 
 
 class Health(BaseModel):
@@ -63,9 +66,12 @@ async def read_readiness(deps: Parts) -> Response:
                 return
             halted = await heads.halted_reason(connection)
             freeze = await switches.frozen(connection)
+            followed_to = await heads.followed_to(connection)
         frozen = freeze is not None
         checks["history"] = "ok" if halted is None else f"{halted}: holdfast reconcile"
         checks["sending"] = "ok" if freeze is None else f"frozen since {freeze.since.isoformat()}: {freeze.reason}"
+        if halted is None:  # a halted record stays where it is
+            checks["worker"] = _follows(followed_to)
 
     async def ledger() -> None:
         checks.update(await deps.ledger.problems())
@@ -77,6 +83,15 @@ async def read_readiness(deps: Parts) -> Response:
     )
     ready = all(value == "ok" for value in checks.values())
     return ExactJSONResponse(Readiness(ready=ready, frozen=frozen, checks=checks), 200 if ready else 503)
+
+
+def _follows(followed_to: datetime | None) -> str:
+    if followed_to is None:
+        return "none has followed the ledger yet"
+    behind = (datetime.now(UTC) - followed_to).total_seconds()
+    if behind <= _FOLLOWED_SECONDS:
+        return "ok"
+    return f"none follows the ledger: the last one that was followed closed {behind:.0f} s ago"
 
 
 async def _run(checks: dict[str, str], name: str, check: Callable[[], Awaitable[None]]) -> None:

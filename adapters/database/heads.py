@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -81,3 +83,9 @@ async def halted_reason(connection: AsyncConnection) -> str | None:
     """Why all sending is stopped, if it is."""
     reason: str | None = (await connection.execute(select(ledger_head.c.halted_reason))).scalar_one_or_none()
     return reason
+
+
+async def followed_to(connection: AsyncConnection) -> datetime | None:
+    """When the last ledger closed that a worker has followed; None before the first."""
+    closed_at: datetime | None = (await connection.execute(select(ledger_head.c.closed_at))).scalar_one_or_none()
+    return closed_at

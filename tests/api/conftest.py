@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from adapters.custody import Custody
 from adapters.database.engine import Database
+from adapters.database.heads import HeadBook
 from adapters.database.outages import OutageBook
 from adapters.database.people import add_person, make_key
 from adapters.database.registry import Operator, Site, put_operator, put_site
 from adapters.database.settlements import SettlementBook
+from adapters.stellar.rpc import LedgerHead
 from api.deps import ApiOptions, Deps
 from domain.errors import NotFound, Unavailable
 from domain.money import Amount
@@ -113,6 +116,10 @@ async def front(database: Database) -> AsyncIterator[Front]:
         await put_operator(connection, operator, by="test", at=NOW)
         site = Site(name="Test Site", operator_id="test-operator", noc_team_wallet=NOC)
         await put_site(connection, site, by="test", at=NOW)
+    followed = LedgerHead(
+        sequence=2, hash="ab" * 32, previous_hash="aa" * 32, closed_at=datetime.now(UTC), protocol=26
+    )
+    await HeadBook(database, network_passphrase="test").begin(followed)
     async with served(deps) as url, AsyncExitStack() as stack:
         clients = {role: Client(url, key) for role, key in keys.items()}
         nobody = Client(url)

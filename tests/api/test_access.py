@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from adapters.database.engine import Database
+from adapters.database.settlements_tables import ledger_head
 from api.access import RateLimit
 from tests.api.conftest import FixedLedger, Front, RecordedStories, parts
 from tests.api.figures import REPORT
@@ -86,9 +88,15 @@ async def test_too_many_requests_are_told_when_to_come_again(database: Database)
 
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({}, 201), ({"Origin": "http://evil.example"}, 401), ({"Host": "evil.example"}, 401)],
+    [
+        ({}, 201),
+        ({"Origin": "http://evil.example"}, 401),
+        ({"Host": "evil.example"}, 401),
+        ({"Authorization": "hf_without_the_scheme"}, 401),
+        ({"X-API-Key": ""}, 401),
+    ],
 )
-async def test_a_keyless_caller_is_only_this_machine_itself_and_no_page_in_its_browser(
+async def test_a_keyless_caller_is_only_this_machine_itself_without_a_key_and_no_page_in_its_browser(
     database: Database, headers: dict[str, str], status: int
 ) -> None:
     deps = parts(database, RecordedStories(), FixedLedger(), keyless=True)
@@ -121,6 +129,15 @@ async def test_ready_says_what_stands_against_a_payment(front: Front) -> None:
     assert answer.status_code == 503
     assert answer.json()["checks"]["sla_contract"] == "it is not on the ledger"
     assert answer.json()["checks"]["temporal"] == "Temporal does not answer"
+
+
+async def test_ready_is_not_said_while_no_worker_follows_the_ledger(front: Front) -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=2)
+    async with front.deps.database.begin() as connection:
+        await connection.execute(update(ledger_head).values(closed_at=long_ago))
+    answer = await front.nobody.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["worker"].startswith("none follows the ledger")
 
 
 async def test_a_freeze_is_audited_told_and_not_ready_until_the_thaw(front: Front) -> None:
