@@ -91,6 +91,10 @@ async def process_sla(
             await _audit(connection, caller, "payment.approve", body.outage_id)
         elif outage.resolved_at is None:
             raise Conflict(f"{body.outage_id} is {outage.status}: resolve it first", code="wrong_state")
+        elif outage.phase is PaymentPhase.HELD:
+            raise Conflict(
+                f"{body.outage_id} is disputed: settling the dispute releases its payment", code="wrong_state"
+            )
         if before is None:
             await once.made(body.outage_id, status=200)
     return await changed(deps, outage)

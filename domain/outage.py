@@ -64,8 +64,9 @@ def check_transition(outage_id: str, old: OutageStatus, new: OutageStatus) -> No
         Conflict: `wrong_state`, naming what would be allowed.
     """
     if new not in TRANSITIONS[old]:
-        allowed = ", ".join(TRANSITIONS[old]) or "nothing: it is final"
-        raise Conflict(f"{outage_id} is {old}; it can become {allowed}, not {new}", code="wrong_state")
+        allowed = ", ".join(TRANSITIONS[old])
+        instead = f"it can become {allowed}, not {new}" if allowed else f"that is final: it cannot become {new}"
+        raise Conflict(f"{outage_id} is {old}; {instead}", code="wrong_state")
 
 
 class OutageStanding(BaseModel):

@@ -164,7 +164,7 @@ class OutageBook:
             where = "on its way" if outage.phase is PaymentPhase.SETTLING else outage.phase
             raise Conflict(
                 f"the payment of {outage.outage_id} by its recorded time is {where}; it cannot be corrected",
-                resolved_at=f"recorded as {outage.resolved_at}",
+                resolved_at=f"recorded as {_stamp(outage.resolved_at)}",
             )
         await connection.execute(
             update(decisions)
@@ -187,13 +187,18 @@ class OutageBook:
         """Hold the payment until the dispute is settled by `resolve` or `cancel`.
 
         A payment that is on its way is asked to stop; where it lands nevertheless, it is confirmed.
+        A reason may be added later, and is not replaced by another.
 
         Raises:
-            Conflict: `wrong_state`: it is paid or cancelled already.
+            Conflict: `wrong_state`: it is paid or cancelled already; or disputed already, for another reason.
         """
         outage = await lock_outage(connection, outage_id)
         if outage.status is OutageStatus.DISPUTED:
-            return outage
+            if reason is None or reason == outage.dispute_reason:
+                return outage
+            if outage.dispute_reason is not None:
+                raise Conflict(f"{outage_id} is disputed already, for another reason", reason="already recorded")
+            return await change_outage(connection, outage_id, at=at, dispute_reason=reason)
         _not_final(outage, "a dispute can no longer hold it")
         check_transition(outage_id, outage.status, OutageStatus.DISPUTED)
         values: dict[str, Any] = {"retry_at": None}
@@ -338,10 +343,14 @@ def _not_final(outage: Outage, consequence: str) -> None:
         raise Conflict(f"the payment of {outage.outage_id} was cancelled; {consequence}", code="wrong_state")
 
 
+def _stamp(at: datetime | None) -> str:
+    return "none" if at is None else at.isoformat().replace("+00:00", "Z")
+
+
 def _same_resolution(outage: Outage, resolved_at: datetime, rca: str | None) -> None:
     differing: dict[str, str] = {}
     if outage.resolved_at != resolved_at:
-        differing["resolved_at"] = f"recorded as {outage.resolved_at}"
+        differing["resolved_at"] = f"recorded as {_stamp(outage.resolved_at)}"
     if rca is not None and outage.rca_hash != rca_hash_of(rca):
         differing["rca"] = f"recorded with sha256 {outage.rca_hash}"
     if differing:

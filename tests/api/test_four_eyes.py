@@ -92,6 +92,21 @@ async def test_a_disputed_payment_is_released_by_the_end_of_the_dispute_only(
     assert held.control == "hold"
 
 
+async def test_a_held_payment_is_not_approved_and_its_dispute_keeps_the_first_reason(
+    front: Front, desk: OutageDesk
+) -> None:
+    outage = await decided(front, desk)
+    path = f"/api/v1/outages/{outage}"
+    assert (await front.operations.put(path, json={"status": "disputed"})).json()["dispute_reason"] is None
+    assert_problem(await front.finance.post(_PROCESS, json={"outage_id": outage}), 409, "wrong_state")
+    why = {"status": "disputed", "reason": "the clock ran on"}
+    for _ in range(2):
+        assert (await front.operations.put(path, json=why)).json()["dispute_reason"] == "the clock ran on"
+    answer = await front.operations.put(path, json=why | {"reason": "another"})
+    assert_problem(answer, 409, "conflict")
+    assert answer.json()["errors"][0]["field"] == "/reason"
+
+
 async def test_the_days_of_the_calendar_that_a_database_cannot_hold_are_refused(front: Front) -> None:
     for detected_at in ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "0001-06-01T00:00:00Z"):
         report = {"site_name": "Test Site", "severity": "low", "detected_at": detected_at}
