@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
+from typing import Final
 
 import structlog
 import uvloop
@@ -15,12 +17,17 @@ from settings import SettingsError, load_settings
 from settings.telemetry import set_up_logging
 from workers.main import run_worker
 
+_GC_ALLOCATIONS: Final = 50_000
+
 
 def main() -> int:
     """Run one worker; gives the process's exit status."""
     try:
         settings = load_settings()
         set_up_logging(settings, process="worker")
+        # What was imported stays: a collector that looks at it every 700 allocations takes a tenth of the worker.
+        gc.freeze()
+        gc.set_threshold(_GC_ALLOCATIONS)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run_worker(settings))
     except SettingsError as error:

@@ -25,6 +25,7 @@ WORKFLOWS: Final[Sequence[type]] = (OutageStory, WalletStory, NightlyStory)
 _GRACE: Final = timedelta(seconds=3)
 """How long a walk may go on when the worker stops: the row keeps its place, so another goes on from there."""
 _WALLETS_AT_ONCE: Final = 20
+_RECORDS_AT_ONCE: Final = 20
 
 
 def temporal_workers(
@@ -55,6 +56,8 @@ def temporal_workers(
         activities=stories,
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_concurrent_activities=_WALLETS_AT_ONCE,
+        # Each holds a database connection: more at once would only hold up the workflow tasks that wait for them.
+        max_concurrent_local_activities=_RECORDS_AT_ONCE,
         # A dead worker's stories are another's after a second, not after ten.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
         **common,
