@@ -219,11 +219,12 @@ class OutageDesk:
         if outage.decision is None:
             raise AssertionError(f"{outage.outage_id} is due without a decision")
         if outage.operator_wallet is None or outage.noc_team_wallet is None:
-            missing = "operator_wallet" if outage.operator_wallet is None else "noc_team_wallet"
+            wallets = {"operator_wallet": outage.operator_wallet, "noc_team_wallet": outage.noc_team_wallet}
+            missing = [name for name, wallet in wallets.items() if wallet is None]
             raise Refused(
-                f"no {missing} is known for {outage.outage_id}: name it, then retry the payment",
+                f"no {' and no '.join(missing)} is known for {outage.outage_id}: name it with the payment's retry",
                 code="wallet_missing",
-                wallet=missing,
+                wallet=", ".join(missing),
             )
         return sla_intent(
             outage.outage_id,
