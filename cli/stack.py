@@ -99,6 +99,8 @@ class Stack:
             self._supervisor.start()
             await self._start_in_order()
             self._write_facts()
+            for note in self.settings.notes:
+                self._progress.say(note, bad=False)
             if "api" in self._ours:
                 for sentence in for_a_person(self._ours["api"].url) or ():
                     self._progress.say(f"no payment is sent: {sentence}", bad=True)
@@ -173,8 +175,12 @@ class Stack:
     def _check_ports(self) -> None:
         ports = {part.name: part.ports for part in self._parts.values()}
         ports |= {part.name: part.ports for part in self._ours.values()}
+        taken: dict[int, str] = {}
         for name, needed in ports.items():
             for setting, port in needed.items():
+                if port in taken:
+                    raise StackError(f"{taken[port]} and {setting} are both {port}: set one of them to another.")
+                taken[port] = setting
                 if outside.listens(port):
                     raise StackError(f"{name} needs port {port}, and it is taken: set {setting} to another.")
 

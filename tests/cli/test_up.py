@@ -107,6 +107,13 @@ def test_a_taken_port_is_named_with_its_setting(up: Up) -> None:
     assert "set INBOX_SMTP_PORT to another" in refused.stdout
 
 
+def test_two_settings_with_one_port_are_both_named(up: Up) -> None:
+    up.environment["INBOX_PORT"] = up.environment["API_PORT"]
+    refused = up.run("up")
+    assert refused.returncode == 1
+    assert f"INBOX_PORT and API_PORT are both {up.environment['API_PORT']}" in refused.stdout
+
+
 def test_on_another_network_only_what_has_no_url_is_started(up: Up, ledger: TestLedger) -> None:
     def network(var: str) -> dict[str, str]:
         """A network that somebody else runs, with a passphrase, contracts and money of its own."""
