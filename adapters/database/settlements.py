@@ -140,7 +140,7 @@ class SettlementBook:
         Raises:
             NotFound: no such settlement.
         """
-        async with self._database.begin() as connection:
+        async with self._database.look() as connection:
             row = (
                 await connection.execute(select(settlements).where(settlements.c.id == settlement_id))
             ).one_or_none()
@@ -154,7 +154,7 @@ class SettlementBook:
         Raises:
             NotFound: no such settlement.
         """
-        async with self._database.begin() as connection:
+        async with self._database.look() as connection:
             return why(await read_facts(connection, settlement_id))
 
     # What the walk calls.
@@ -165,7 +165,7 @@ class SettlementBook:
         Raises:
             NotFound: no such settlement.
         """
-        async with self._database.begin() as connection:
+        async with self._database.look() as connection:
             row, settlement = await read_settlement(connection, settlement_id)
             halfway = datetime.now(UTC) + _LEASE / 2
             ours = row.lease_owner == self._owner and row.lease_until is not None and row.lease_until > halfway
@@ -339,7 +339,7 @@ class SettlementBook:
         """Which of these outer hashes are ours: hash → (settlement, whether it is a burn)."""
         if not hashes:
             return {}
-        async with self._database.begin() as connection:
+        async with self._database.look() as connection:
             rows = await connection.execute(
                 select(sends.c.outer_hash, sends.c.settlement_id, attempts.c.purpose)
                 .join(attempts, attempts.c.id == sends.c.attempt_id)
@@ -435,7 +435,7 @@ class SettlementBook:
 
     async def envelopes_sent(self, settlement: Settlement) -> tuple[str, ...]:
         """See `activities.settlement_parts.SettlementBook`."""
-        async with self._database.begin() as connection:
+        async with self._database.look() as connection:
             rows = await connection.execute(
                 select(sends.c.outer_hash)
                 .join(attempts, attempts.c.id == sends.c.attempt_id)
@@ -447,7 +447,7 @@ class SettlementBook:
 
     async def orphans(self) -> tuple[tuple[str, Send], ...]:
         """Settlements in flight whose owner's lease lapsed, with the envelope to send again."""
-        async with self._database.begin() as connection:
+        async with self._database.look() as connection:
             if await why_stopped(connection) is not None:
                 return ()
             rows = await connection.execute(

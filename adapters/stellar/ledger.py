@@ -168,7 +168,9 @@ def _check_result(intent: Intent, simulated: Simulated) -> bool:
     Raises:
         Refused: `decision_differs`.
     """
-    fields = map_fields(xdr.SCVal.from_xdr(simulated.result)) if simulated.result else {}
+    if not simulated.result:
+        raise Unavailable("the simulation answered without the contract's result", code="ledger_unavailable")
+    fields = map_fields(xdr.SCVal.from_xdr(simulated.result))
     expected = {
         "amount": intent.amount_units,
         "token": intent.asset,
