@@ -92,6 +92,8 @@ class Proof:
     closed_at: datetime
     fee_charged: int
     result: str
+    moved_units: int | None = None
+    """What the contract says that it moved, in units of 10⁻⁷; None where it says nothing."""
 
     @property
     def consumed(self) -> bool:

@@ -26,6 +26,7 @@ from adapters.database.settlements_tables import (
 )
 from adapters.database.switches import FROZEN
 from domain.errors import NotFound, Refused, Unavailable
+from domain.money import Amount
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 from domain.why import SettlementFacts
 
@@ -382,6 +383,7 @@ async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) 
         "needs_person": None,
     }
     if proof.successful and not proof.burn:
+        columns |= _as_moved(row, proof)
         await set_status(connection, row.id, _S.CONFIRMED, confirmed_at=func.now(), **columns)
     elif proof.burn:
         reason = "cancelled: the sequence number was consumed by a no-op"
@@ -393,6 +395,17 @@ async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) 
             connection, row.id, _S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True, **columns
         )
     return True
+
+
+def _as_moved(row: Row[Any], proof: Proof) -> dict[str, Any]:
+    """What to record where the contract moved another amount: its terms may change while it is under way."""
+    if proof.moved_units is None or proof.moved_units == row.amount_units:
+        return {}
+    sentence = (
+        f"the contract moved {Amount(proof.moved_units)} and not {Amount(int(row.amount_units))}: see its terms"
+    )
+    details = {"intended": str(Amount(int(row.amount_units))), "moved": str(Amount(proof.moved_units))}
+    return {"amount_units": proof.moved_units, "needs_person": sentence, "reason": sentence, "details": details}
 
 
 async def _is_of_pin(connection: AsyncConnection, outer_hash: str, pin_id: int | None) -> bool:

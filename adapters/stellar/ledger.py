@@ -215,7 +215,18 @@ def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
         closed_at=landed.created_at,
         fee_charged=result.fee_charged.int64,
         result=result_code(landed.result),
+        moved_units=_moved_units(landed) if landed.successful and not burn else None,
     )
+
+
+def _moved_units(landed: Landed) -> int | None:
+    """The amount in what the contract returned."""
+    meta = xdr.TransactionMeta.from_xdr(landed.meta) if landed.meta else None
+    soroban = meta.v4.soroban_meta if meta is not None and meta.v4 is not None else None
+    if soroban is None or soroban.return_value is None:
+        return None
+    amount = map_fields(soroban.return_value).get("amount")
+    return None if amount is None else scval.from_int128(amount)
 
 
 def inner_transaction(envelope: str) -> xdr.Transaction | None:

@@ -8,6 +8,7 @@ import pytest
 
 from domain.money import Amount
 from domain.settlement import SettlementStatus, Verdict, verdict
+from domain.sla import Severity
 from localnet.clients import LocalLedger
 from tests.settlement.conftest import Bench, until_final
 
@@ -157,3 +158,21 @@ async def test_without_live_execution_it_ends_built_and_nothing_is_sent(bench: B
         outcome = await engine.activities.walk(await bench.accept(engine, bench.intent()))
     assert outcome.status is SettlementStatus.BUILT
     assert await world.balance(world.usdc, world.operator) == before
+
+
+async def test_terms_changed_under_way_are_recorded_as_what_moved_and_a_person_is_asked(bench: Bench) -> None:
+    world = bench.world
+    before = await world.balance(world.usdc, world.operator)
+    async with bench.engine() as engine:
+        settlement_id = await bench.accept(engine, bench.intent())
+        written = await engine.activities._build(await engine.book.load(settlement_id))
+        await engine.activities._sign_and_write(written)
+        await world.set_terms(Severity.CRITICAL, 15, Amount.of(200), Amount.of(750))
+        try:
+            outcome = await until_final(engine, settlement_id)
+        finally:
+            await world.set_terms(Severity.CRITICAL, 15, Amount.of(100), Amount.of(750))
+    assert outcome.status is SettlementStatus.CONFIRMED
+    assert before - await world.balance(world.usdc, world.operator) == Amount.of(2_000)
+    assert outcome.details == {"intended": "1000.0000000", "moved": "2000.0000000"}
+    assert "moved 2000" in (outcome.reason or "")

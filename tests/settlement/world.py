@@ -16,6 +16,7 @@ from adapters.stellar.figures import Figures
 from adapters.stellar.own_sequence import OwnSequence
 from adapters.stellar.rpc import Rpc
 from domain.money import Amount
+from domain.sla import Severity
 from localnet.clients import LocalLedger
 
 PASSPHRASE = "Standalone Network ; February 2017"
@@ -49,6 +50,17 @@ class World:
                 scval.to_uint32(latest + ledgers if amount.units else 0),
             ]
             await _source(rpc, self.operator).land([_call(self.usdc, "approve", arguments)])
+
+    async def set_terms(self, severity: Severity, threshold: int, penalty: Amount, reward: Amount) -> None:
+        """As the contract's administrator, which is the pool here."""
+        async with Rpc(self.url) as rpc:
+            arguments = [
+                scval.to_uint32(severity.number),
+                scval.to_uint32(threshold),
+                scval.to_int128(penalty.units),
+                scval.to_int128(reward.units),
+            ]
+            await _source(rpc, self.pool).land([_call(self.sla, "update_config", arguments)])
 
 
 def _source(rpc: Rpc, keypair: Keypair) -> OwnSequence:
