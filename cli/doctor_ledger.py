@@ -82,8 +82,9 @@ class LedgerCheck:
     async def _clock(self) -> None:
         head = await self._rpc.latest_ledger()
         self._ledger = head.sequence
-        if head.sequence > 20:
-            heads, _ = await self._rpc.ledgers(head.sequence - 10, limit=10)
+        first = max(2, head.sequence - 10)
+        if head.sequence > first:
+            heads, _ = await self._rpc.ledgers(first, limit=10)
             if len(heads) > 1:
                 spent = (heads[-1].closed_at - heads[0].closed_at).total_seconds()
                 self._close_seconds = max(0.05, spent / (len(heads) - 1))
@@ -197,18 +198,23 @@ class LedgerCheck:
         if entry.live_until is not None and entry.live_until < found.ledger:
             self._findings.warn("contract", f"{contract} is archived", "The next payment restores it, for a fee.")
         code = wasm_hash_of(entry.data)
+        if code is None:
+            self._findings.fail(
+                "contract code",
+                f"{contract} is not the SLA contract: it has no code of its own, as the contract of an asset",
+                "Set SLA_CONTRACT_ID to the SLA contract's id; `holdfast deploy` prints it.",
+            )
+            return
         committed = sha256(committed_wasm()).digest()
         if code == committed:
             self._findings.ok("contract code", f"{contract} runs the committed code {committed.hex()[:16]}…")
         else:
-            theirs = code.hex()[:16] if code is not None else "none"
             self._findings.fail(
                 "contract code",
-                f"{contract} runs {theirs}…, not the committed {committed.hex()[:16]}…",
+                f"{contract} runs {code.hex()[:16]}…, not the committed {committed.hex()[:16]}…",
                 "Upgrade the contract (`upgrade`, by its administrator), or check out the release it belongs to.",
             )
-        if code is not None:
-            await self._life(contract, code)
+        await self._life(contract, code)
         config = await self._config(contract)
         self._config_agrees(config)
         self._terms_agree(config)

@@ -95,6 +95,16 @@ async def test_a_contract_with_another_executor_is_a_failure(
     assert "set_executor" in lines["contract executor"].mend
 
 
+async def test_a_token_in_the_place_of_the_sla_contract_is_named(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, deployed = await _deployed(bare, secrets)
+    lines = await _look(settings.model_copy(update={"sla_contract_id": deployed.usdc}), rpc)
+    assert "is not the SLA contract" in lines["contract code"].finding
+    assert "SLA_CONTRACT_ID" in lines["contract code"].mend
+    assert "contract" not in lines
+
+
 async def test_a_paused_contract_and_an_allowance_that_was_taken_back_are_failures(
     bare: Settings, secrets: LocalSecrets, rpc: Rpc
 ) -> None:
