@@ -102,9 +102,7 @@ class Lanes:
             rows = (await connection.execute(select(lanes_table.c.number, lanes_table.c.address))).all()
         for row in rows:
             if row.number < count and keypairs[row.number].public_key != row.address:
-                raise Refused(
-                    f"lane {row.address} is not of LANES_MNEMONIC: put back the one that made it"
-                )
+                raise Refused(f"lane {row.address} is not of LANES_MNEMONIC: put back the one that made it")
         known = {row.address for row in rows}
         missing = [keypair for keypair in keypairs if keypair.public_key not in known]
         if missing:
