@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -116,9 +116,9 @@ async def front(database: Database) -> AsyncIterator[Front]:
         await put_operator(connection, operator, by="test", at=NOW)
         site = Site(name="Test Site", operator_id="test-operator", noc_team_wallet=NOC)
         await put_site(connection, site, by="test", at=NOW)
-    followed = LedgerHead(
-        sequence=2, hash="ab" * 32, previous_hash="aa" * 32, closed_at=datetime.now(UTC), protocol=26
-    )
+    # No worker follows here: this head stays fresh as long as the longest test lasts.
+    fresh = datetime.now(UTC) + timedelta(hours=1)
+    followed = LedgerHead(sequence=2, hash="ab" * 32, previous_hash="aa" * 32, closed_at=fresh, protocol=26)
     await HeadBook(database, network_passphrase="test").begin(followed)
     async with served(deps) as url, AsyncExitStack() as stack:
         clients = {role: Client(url, key) for role, key in keys.items()}
