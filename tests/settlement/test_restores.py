@@ -77,6 +77,8 @@ async def test_a_connection_that_dies_before_its_commit_pays_once(bench: Bench) 
         class Dying:
             """Hands out connections whose server is gone by the time of the commit."""
 
+            look = bench.database.look  # what the follower reads in between
+
             def begin(self) -> Any:
                 @asynccontextmanager
                 async def dying() -> Any:
