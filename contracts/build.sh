@@ -6,7 +6,7 @@ set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cd "$here"
 
-CONTRACTS=(sla_calculator)
+CONTRACTS=(payout sla_calculator)
 TARGET=wasm32v1-none
 # The toolchain of the committed wasm. Any newer one builds too, to other bytes.
 RUST=1.95.0
