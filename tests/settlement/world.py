@@ -1,4 +1,4 @@
-"""A deployment to test against: tokens, contract, a pool, an operator with an allowance, a NOC team."""
+"""A deployment to test against: tokens, contracts, a pool, an operator with an allowance, a NOC team."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from adapters.stellar.deployment import Deployment
 from adapters.stellar.entries import contract_address, deployed_contract_id
 from adapters.stellar.figures import Figures
 from adapters.stellar.own_sequence import OwnSequence
-from adapters.stellar.rpc import Rpc
+from adapters.stellar.rpc import Landed, Rpc
 from domain.money import Amount
 from domain.sla import Severity
 from localnet.clients import LocalLedger
 
 PASSPHRASE = "Standalone Network ; February 2017"
 WASM = Path(__file__).parents[2] / "contracts" / "wasm" / "sla_calculator.wasm"
+PAYOUT_WASM = WASM.with_name("payout.wasm")
+PAYOUT_CAP_PER_CALL = Amount.of(1_000_000)
+PAYOUT_CAP_PER_DAY = Amount.of(100_000_000)
+PAYOUT_USDC = Amount.of(1_000_000)
+PAYOUT_XLM = Amount.of(9_000)
 ALLOWANCE_LEDGERS = 100_000
 
 
@@ -34,6 +39,10 @@ class World:
     usdc: str
     nociq: str
     sla: str
+    native: str
+    """The asset contract of XLM."""
+    payout: str
+    """The payout contract: the pool is its administrator and executor; USDC and XLM are allowed and there."""
 
     async def balance(self, token: str, account: Keypair | str) -> Amount:
         address = account if isinstance(account, str) else account.public_key
@@ -61,6 +70,24 @@ class World:
                 scval.to_int128(reward.units),
             ]
             await _source(rpc, self.pool).land([_call(self.sla, "update_config", arguments)])
+
+    async def call_payout(
+        self, function: str, *arguments: xdr.SCVal, by: Keypair | None = None, contract: str | None = None
+    ) -> Landed:
+        """Call a payout contract in a transaction of `by`'s own, the pool's unless told otherwise."""
+        async with Rpc(self.url) as rpc:
+            return await _source(rpc, by or self.pool).land(
+                [_call(contract or self.payout, function, list(arguments))]
+            )
+
+    async def new_payout(self, *, usdc: Amount = PAYOUT_USDC, per_call: Amount = PAYOUT_CAP_PER_CALL) -> str:
+        """A payout contract of the test's own, to pause or to empty: USDC alone is allowed and there."""
+        async with Rpc(self.url) as rpc:
+            contract = await _new_payout(rpc, self.pool)
+            await _allow(rpc, self.pool, contract, self.usdc, per_call)
+            if usdc.units:
+                await _fund(rpc, self.pool, contract, self.usdc, usdc)
+        return contract
 
 
 def _source(rpc: Rpc, keypair: Keypair) -> OwnSequence:
@@ -111,9 +138,34 @@ def _deploy(admin: Keypair, salt: bytes, wasm_hash: bytes, arguments: list[xdr.S
     )
 
 
+async def _new_payout(rpc: Rpc, admin: Keypair) -> str:
+    wasm = PAYOUT_WASM.read_bytes()
+    upload = xdr.HostFunction(xdr.HostFunctionType.HOST_FUNCTION_TYPE_UPLOAD_CONTRACT_WASM, wasm=wasm)
+    by_admin = _source(rpc, admin)
+    await by_admin.land([_invoke(upload)])
+    salt = os.urandom(32)
+    constructor = [scval.to_address(admin.public_key)] * 2
+    await by_admin.land([_deploy(admin, salt, hashlib.sha256(wasm).digest(), constructor)])
+    return deployed_contract_id(admin.public_key, salt, PASSPHRASE)
+
+
+async def _allow(rpc: Rpc, admin: Keypair, contract: str, token: str, per_call: Amount) -> None:
+    arguments = [
+        scval.to_address(token),
+        scval.to_int128(per_call.units),
+        scval.to_int128(PAYOUT_CAP_PER_DAY.units),
+    ]
+    await _source(rpc, admin).land([_call(contract, "set_token", arguments)])
+
+
+async def _fund(rpc: Rpc, funder: Keypair, contract: str, token: str, amount: Amount) -> None:
+    arguments = [scval.to_address(funder.public_key), scval.to_address(token), scval.to_int128(amount.units)]
+    await _source(rpc, funder).land([_call(contract, "fund", arguments)])
+
+
 async def make_world(ledger: LocalLedger, *, keep_alive: bool = True) -> World:
-    issuer, pool, operator, noc_team = (Keypair.random() for _ in range(4))
-    for keypair in (issuer, pool, operator, noc_team):
+    issuer, pool, operator, noc_team, donor = (Keypair.random() for _ in range(5))
+    for keypair in (issuer, pool, operator, noc_team, donor):
         ledger.friendbot(keypair.public_key)
     usdc, nociq = Asset("USDC", issuer.public_key), Asset("NOCIQ", issuer.public_key)
     everyone = [pool, operator, noc_team]
@@ -134,6 +186,7 @@ async def make_world(ledger: LocalLedger, *, keep_alive: bool = True) -> World:
         await by_issuer.land([_sac(nociq)])
         by_pool = _source(rpc, pool)
         await by_pool.land([_invoke(upload)])
+        native = await Deployment(rpc, PASSPHRASE).token(Asset.native(), issuer)
         world = World(
             url=ledger.url,
             issuer=issuer,
@@ -143,12 +196,18 @@ async def make_world(ledger: LocalLedger, *, keep_alive: bool = True) -> World:
             usdc=usdc.contract_id(PASSPHRASE),
             nociq=nociq.contract_id(PASSPHRASE),
             sla=deployed_contract_id(pool.public_key, salt, PASSPHRASE),
+            native=native,
+            payout=await _new_payout(rpc, pool),
         )
         constructor = [
             scval.to_address(address) for address in (pool.public_key, pool.public_key, world.usdc, world.nociq)
         ]
         await by_pool.land([_deploy(pool, salt, hashlib.sha256(wasm).digest(), constructor)])
         await world.approve(Amount.of(500_000))
+        for token, funder, amount in ((world.usdc, issuer, PAYOUT_USDC), (native, donor, PAYOUT_XLM)):
+            await _allow(rpc, pool, world.payout, token, PAYOUT_CAP_PER_CALL)
+            await _fund(rpc, funder, world.payout, token, amount)
         if keep_alive:
-            await Deployment(rpc, PASSPHRASE).keep_alive(world.sla, issuer)
+            for contract in (world.sla, world.payout):
+                await Deployment(rpc, PASSPHRASE).keep_alive(contract, issuer)
     return world
