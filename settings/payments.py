@@ -112,7 +112,7 @@ class PaymentSettings(StellarSettings):
         right="a Stellar account: G and 55 more letters and digits, with a valid checksum",
     )
     payout_hot_signer_secret: Seed | None = setting(
-        "The secret key that signs payouts where PAYOUTS_SIGN_WITH_HOT_KEY is true.",
+        "The secret key that signs payouts where PAYOUT_SIGNER is hot: PAYOUT_SOURCE_ACCOUNT's, or a signer's.",
         default_from=lambda above: above.get("stellar_pool_secret_key"),
         default_text="STELLAR_POOL_SECRET_KEY",
         right="a Stellar secret key: S and 55 more letters and digits, with a valid checksum",

@@ -16,7 +16,7 @@ _SECRETS: Final = re.compile(
     re.DOTALL,
 )
 _SECRET_NAMES: Final = re.compile(
-    r"(?i)(?:^|_|-)(?:secret|seed|password|passwd|mnemonic|authorization|api_?key|private_?key)(?:$|_(?:key|value))"
+    r"(?i)(?:^|_|-)(?:secret|seed|password|passwd|mnemonic|authorization|api_?key|private_?key)(?:$|_(?:key|value|previous))"
     r"|^(?:access_|auth_|codec_|bearer_)?token$|^x-api-key$"
 )
 # A settlement's pin is a lane and a sequence number; a person's is a few digits.

@@ -14,6 +14,7 @@ from settings.front import FrontSettings
 from settings.payments import PaymentSettings
 from settings.redaction import redact
 from settings.services import ServiceSettings
+from settings.signing import PayoutSigner, SigningSettings
 from settings.source import (
     SecretFiles,
     environment,
@@ -40,7 +41,7 @@ class SettingsError(Exception):
         super().__init__("\n".join(lines))
 
 
-class Settings(PaymentSettings, ServiceSettings, FrontSettings):
+class Settings(SigningSettings, ServiceSettings, FrontSettings):
     """Every setting: from the environment, over `.env`, over the defaults.
 
     Values that depend on others (the passphrase, the RPC's URL) are filled in: what is read here counts.
@@ -49,6 +50,7 @@ class Settings(PaymentSettings, ServiceSettings, FrontSettings):
     GROUPS: ClassVar[tuple[type[BaseSettings], ...]] = (
         StellarSettings,
         PaymentSettings,
+        SigningSettings,
         ServiceSettings,
         FrontSettings,
     )
@@ -115,21 +117,27 @@ class Settings(PaymentSettings, ServiceSettings, FrontSettings):
         return self
 
     def _problems_of_the_payer(self) -> list[tuple[str, str]]:
-        signer = public_key(self.payout_hot_signer_secret)
+        # Whether the signer's key is one of the payer's is asked of the ledger, when a worker starts and by the
+        # doctor: a payer may have several, and while one is rotated it has two.
+        problems: list[tuple[str, str]] = []
+        hot = self.payout_signer is PayoutSigner.HOT
+        if self.is_set("payouts_sign_with_hot_key") and self.payouts_sign_with_hot_key != hot:
+            right = "false" if self.payouts_sign_with_hot_key else "true"
+            problems.append(("PAYOUTS_SIGN_WITH_HOT_KEY", f"{right}, since PAYOUT_SIGNER is {self.payout_signer}"))
         if (
-            self.payouts_sign_with_hot_key
-            and signer is not None
-            and self.payout_source_account is not None
-            and "payout_hot_signer_secret" in self.model_fields_set
-            and signer != self.payout_source_account
+            not hot
+            and self.payout_contract_id is not None
+            and self.stellar_pool_secret_key is not None
+            and self.payout_source_account == self.stellar_pool_public_key
         ):
-            return [
+            problems.append(
                 (
-                    "PAYOUT_HOT_SIGNER_SECRET",
-                    f"must be the key of PAYOUT_SOURCE_ACCOUNT {self.payout_source_account}, not of {signer}",
+                    "PAYOUT_SOURCE_ACCOUNT",
+                    f"needed with PAYOUT_SIGNER={self.payout_signer}: an account of its own, "
+                    "since STELLAR_POOL_SECRET_KEY signs for the pool account at once",
                 )
-            ]
-        return []
+            )
+        return problems
 
     @property
     def local(self) -> bool:

@@ -200,6 +200,12 @@ class StellarSettings(BaseSettings):
         default_text="derived from STELLAR_POOL_SECRET_KEY and HOLDFAST_DEPLOYMENT",
         right="a BIP-39 phrase of 12 to 24 English words",
     )
+    lanes_mnemonic_previous: SecretStr | None = setting(
+        "The phrases that LANES_MNEMONIC replaced: what is in flight ends on their lanes; nothing begins there.",
+        default=None,
+        default_text="none",
+        right="BIP-39 phrases of 12 to 24 English words, comma-separated",
+    )
     lanes_max: int = setting(
         "How many lanes there may be: each carries one transaction a ledger.",
         default=20,
@@ -271,3 +277,13 @@ class StellarSettings(BaseSettings):
         if not Mnemonic("english").check(phrase):
             raise ValueError("not a BIP-39 phrase")
         return SecretStr(phrase)
+
+    @field_validator("lanes_mnemonic_previous")
+    @classmethod
+    def _previous_words(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        phrases = [
+            cls._words(SecretStr(phrase)) for phrase in value.get_secret_value().split(",") if phrase.strip()
+        ]
+        return SecretStr(",".join(phrase.get_secret_value() for phrase in phrases))
