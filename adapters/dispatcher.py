@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -25,6 +26,7 @@ _log = structlog.get_logger("dispatcher")
 # LISTEN/NOTIFY would take a lock of the whole database in each commit that tells something, in the money's path;
 # an empty look at two partial indexes costs less than that.
 _POLL: Final = 0.25
+_MARK_EVERY_SECONDS: Final = 1.0
 _SEAL_EVERY: Final = timedelta(seconds=1)
 _BACK_OFF_FIRST_SECONDS: Final = 2.0
 _BACK_OFF_MAX_SECONDS: Final = 3600.0
@@ -77,32 +79,47 @@ class Dispatcher:
         """Place new events, send what is due, seal the log; whether there may be more to do at once."""
         async with self._database.begin() as connection:
             placed = await outbox.place(connection)
-        async with self._database.begin() as connection:
             due = await outbox.claim(connection)
-        await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+        if due:
+            await self._deliver(due)
         now = datetime.now(UTC)
         if now - self._sealed_at >= _SEAL_EVERY:
             self._sealed_at = now
             async with self._database.begin() as connection:
                 await audit.seal(connection)
-        return bool(placed or due)
+        return placed or bool(due)
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, due: Sequence[Delivery]) -> None:
+        """Send them side by side, and write down what became of them: together, but none waits for a slow one."""
+        under_way = {asyncio.create_task(self._send(delivery)): delivery for delivery in due}
+        pending: set[asyncio.Task[None]] = set(under_way)
+        mistake: BaseException | None = None
         try:
-            await self._send(delivery)
-        except Refused as error:
-            _log.warning("refused", delivery=delivery.id, channel=delivery.channel, reason=error.message)
-            async with self._database.begin() as connection:
-                await outbox.mark_refused(connection, delivery, error.message)
-        except HoldfastError as error:
-            # Unknown is sent again too: its delivery id and Message-ID let a receiver drop the second copy.
-            wait = back_off(delivery.attempts)
-            _log.info("waits", delivery=delivery.id, channel=delivery.channel, reason=error.message)
-            async with self._database.begin() as connection:
-                await outbox.mark_failed(connection, delivery, error.message, wait=wait, at=datetime.now(UTC))
-        else:
-            async with self._database.begin() as connection:
-                await outbox.mark_sent(connection, delivery)
+            while pending:
+                done, pending = await asyncio.wait(pending, timeout=_MARK_EVERY_SECONDS)
+                ended = [(under_way[task], task.exception()) for task in done]
+                mistake = next((e for _, e in ended if e and not isinstance(e, HoldfastError)), mistake)
+                if ended:
+                    await self._mark(ended)
+        finally:
+            for task in pending:
+                task.cancel()
+        if mistake is not None:
+            # Told last: it must not keep the others' messages from being marked as sent.
+            raise mistake
+
+    async def _mark(self, ended: Sequence[tuple[Delivery, BaseException | None]]) -> None:
+        async with self._database.begin() as connection:
+            await outbox.mark_sent(connection, [delivery for delivery, error in ended if error is None])
+            for delivery, error in ended:
+                if isinstance(error, Refused):
+                    _log.warning("refused", delivery=delivery.id, channel=delivery.channel, reason=error.message)
+                    await outbox.mark_refused(connection, delivery, error.message)
+                elif isinstance(error, HoldfastError):
+                    # Unknown is sent again too: its delivery id and Message-ID let a receiver drop a second copy.
+                    wait = back_off(delivery.attempts)
+                    _log.info("waits", delivery=delivery.id, channel=delivery.channel, reason=error.message)
+                    await outbox.mark_failed(connection, delivery, error.message, wait=wait, at=datetime.now(UTC))
 
     async def _send(self, delivery: Delivery) -> None:
         event = delivery.event

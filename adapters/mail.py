@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
+from typing import Final
 
 import aiosmtplib
 from pydantic import SecretStr
@@ -12,6 +17,11 @@ from pydantic import SecretStr
 from domain.errors import OutcomeUnknown, Refused, Unavailable
 from domain.events import Event
 from domain.messages import Message
+
+_CONNECTIONS_MAX: Final = 4
+_IDLE_SECONDS_MAX: Final = 5.0
+"""A connection that was idle for longer is not used again: servers end them, and a mail into a dying one is of
+unknown outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +38,12 @@ class MailServer:
 
 
 class Mailer:
-    """Hands over one mail at a time; a connection each, since mails are few."""
+    """Hands over mails, one after the other on a few connections that are kept for a moment."""
 
     def __init__(self, server: MailServer) -> None:
         self._server = server
+        self._slots = asyncio.Semaphore(_CONNECTIONS_MAX)
+        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
 
     async def send(self, recipient: str, message: Message, *, event: Event, reference: str) -> None:
         """Send one mail. `reference` makes its Message-ID, so that a second copy can be told to be one.
@@ -41,16 +53,54 @@ class Mailer:
             Unavailable: it was not handed over.
             OutcomeUnknown: the connection ended while it was handed over.
         """
-        server = self._server
+        mail = self._write(recipient, message, event=event, reference=reference)
+        async with self._slots, self._connection() as client:
+            try:
+                await client.send_message(mail)
+            except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException) as error:
+                _translate(error)
+            except ValueError:
+                raise Refused("the recipient is not an address that mail can be sent to") from None
+            except (aiosmtplib.SMTPException, OSError) as error:
+                raise OutcomeUnknown(f"the mail server went away meanwhile: {type(error).__name__}") from None
+
+    def _write(self, recipient: str, message: Message, *, event: Event, reference: str) -> EmailMessage:
+        sender = self._server.sender
         mail = EmailMessage()
-        mail["From"] = server.sender
+        mail["From"] = sender
         mail["To"] = recipient
         mail["Subject"] = message.subject
         mail["Date"] = format_datetime(event.at)
-        domain = parseaddr(server.sender)[1].rpartition("@")[2] or "localhost"
+        domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
         mail["Message-ID"] = f"<{reference}@{domain}>"
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.body)
+        return mail
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
+        """A connection to the server; it is kept for the next mail where this one was handed over."""
+        client = self._kept() or await self._connect()
+        try:
+            yield client
+        except BaseException:
+            client.close()
+            raise
+        self._idle.append((client, time.monotonic()))
+
+    def _kept(self) -> aiosmtplib.SMTP | None:
+        found: aiosmtplib.SMTP | None = None
+        stale = time.monotonic() - _IDLE_SECONDS_MAX
+        while self._idle and found is None:
+            client, since = self._idle.pop()
+            if since > stale and client.is_connected:
+                found = client
+            else:
+                client.close()
+        return found
+
+    async def _connect(self) -> aiosmtplib.SMTP:
+        server = self._server
         client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
@@ -65,14 +115,12 @@ class Mailer:
             raise Unavailable(f"the mail server does not let us in: code {error.code}") from None
         except (aiosmtplib.SMTPException, OSError) as error:
             raise Unavailable(f"the mail server does not answer: {type(error).__name__}") from None
-        try:
-            await client.send_message(mail)
-        except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException) as error:
-            _translate(error)
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise OutcomeUnknown(f"the mail server went away meanwhile: {type(error).__name__}") from None
-        finally:
-            client.close()
+        return client
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while self._idle:
+            self._idle.pop()[0].close()
 
 
 def _translate(error: aiosmtplib.SMTPRecipientsRefused | aiosmtplib.SMTPResponseException) -> None:

@@ -101,9 +101,12 @@ async def _run(house: _House) -> None:
     async with AsyncExitStack() as stack:
         webhooks = Webhooks(private_allowed=settings.local)
         stack.push_async_callback(webhooks.close)
+        mailer = mailer_of(settings)
+        if mailer is not None:
+            stack.callback(mailer.close)
         dispatcher = Dispatcher(
             house.database,
-            mailer=mailer_of(settings),
+            mailer=mailer,
             webhooks=webhooks,
             custody=custody_of(settings),
             explorer_url=settings.explorer_url,

@@ -11,7 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, ScalarResult, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Row,
+    Select,
+    and_,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +39,7 @@ from domain.people import Role
 _PLACING: Final = 0x486F6C646661_01
 """The advisory lock of whoever gives out positions."""
 _BATCH: Final = 200
+_CLAIMED_AT_ONCE: Final = 100
 _LEASE: Final = timedelta(seconds=60)
 """A claimed delivery is somebody else's after this long: longer than any send may take."""
 _GIVE_UP_AFTER: Final = timedelta(days=3)
@@ -56,68 +72,74 @@ def event_of(row: Row[Any]) -> Event:
     )
 
 
-async def place(connection: AsyncConnection) -> int:
-    """Give committed events their positions and deliveries; how many, and 0 where another process is at it."""
-    if not (await connection.execute(select(func.pg_try_advisory_xact_lock(_PLACING)))).scalar_one():
-        return 0
-    rows = (
-        await connection.execute(
-            select(events).where(events.c.position.is_(None)).order_by(events.c.id).limit(_BATCH)
-        )
-    ).all()
-    if not rows:
-        return 0
-    last = (await connection.execute(select(func.coalesce(func.max(events.c.position), 0)))).scalar_one()
-    for position, row in enumerate(rows, start=last + 1):
-        await connection.execute(update(events).where(events.c.id == row.id).values(position=position))
-        await _address(connection, row)
-    return len(rows)
+_TO_PLACE: Final = events.c.position.is_(None)
+# The lock is asked for only where something waits: an idle look is one statement.
+_LOCK: Final = select(func.pg_try_advisory_xact_lock(_PLACING)).where(
+    select(events.c.id).where(_TO_PLACE).exists()
+)
 
 
-async def _address(connection: AsyncConnection, row: Row[Any]) -> None:
-    """Write a delivery for everybody who is to hear of it."""
-    wanted: ScalarResult[str] = await connection.scalars(
-        select(webhook_endpoints.c.id).where(
+def _place_and_address() -> Insert:
+    """Positions for a batch, and a delivery for everybody who is to hear of it: one statement for all of it."""
+    last = select(func.coalesce(func.max(events.c.position), 0)).scalar_subquery()
+    fresh = select(events.c.id).where(_TO_PLACE).order_by(events.c.id).limit(_BATCH).subquery()
+    numbered = select(fresh.c.id, (last + func.row_number().over(order_by=fresh.c.id)).label("position")).cte()
+    placed = (
+        update(events)
+        .where(events.c.id == numbered.c.id)
+        .values(position=numbered.c.position)
+        .returning(events.c.id, events.c.type, events.c.operator_id, events.c.site_name)
+        .cte("placed")
+    )
+    hooks = select(
+        placed.c.id, literal("webhook"), webhook_endpoints.c.id, webhook_endpoints.c.id.label("recipient")
+    ).join(
+        webhook_endpoints,
+        and_(
             webhook_endpoints.c.disabled_at.is_(None),
             or_(
                 func.cardinality(webhook_endpoints.c.types) == 0,
-                webhook_endpoints.c.types.contains([row.type]),
+                placed.c.type == func.any(webhook_endpoints.c.types),
             ),
             or_(
                 webhook_endpoints.c.operator_id.is_(None),
-                webhook_endpoints.c.operator_id == row.operator_id,
+                webhook_endpoints.c.operator_id == placed.c.operator_id,
             ),
-        )
+        ),
     )
-    rows: list[dict[str, Any]] = [
-        {"event_id": row.id, "channel": "webhook", "endpoint_id": endpoint, "recipient": endpoint}
-        for endpoint in wanted
-    ]
-    rows += [
-        {"event_id": row.id, "channel": "mail", "endpoint_id": None, "recipient": address}
-        for address in await _addresses(connection, row)
-    ]
-    if rows:
-        await connection.execute(upsert(deliveries).values(rows).on_conflict_do_nothing())
+
+    def mails(address: ColumnElement[str], whose: FromClause, condition: ColumnElement[bool]) -> Select[Any]:
+        return select(placed.c.id, literal("mail"), null(), address).join(whose, condition)
+
+    acting = [Role.ADMINISTRATOR, Role.OPERATIONS, Role.FINANCE]
+    theirs = and_(
+        placed.c.type.in_([each.value for each in EventType if each.needs_person]),
+        people.c.email.is_not(None),
+        people.c.disabled_at.is_(None),
+        people.c.roles.overlap(acting),
+    )
+    everybody = union_all(
+        hooks,
+        mails(func.unnest(operators.c.emails), operators, operators.c.id == placed.c.operator_id),
+        mails(func.unnest(sites.c.emails), sites, sites.c.name == placed.c.site_name),
+        mails(people.c.email, people, theirs),
+    )
+    return (
+        upsert(deliveries)
+        .from_select(["event_id", "channel", "endpoint_id", "recipient"], everybody)
+        .on_conflict_do_nothing()
+    )
 
 
-async def _addresses(connection: AsyncConnection, row: Row[Any]) -> list[str]:
-    found: set[str] = set()
-    if row.operator_id is not None:
-        of_operator = await connection.execute(select(operators.c.emails).where(operators.c.id == row.operator_id))
-        found.update(of_operator.scalar_one_or_none() or ())
-    if row.site_name is not None:
-        of_site = await connection.execute(select(sites.c.emails).where(sites.c.name == row.site_name))
-        found.update(of_site.scalar_one_or_none() or ())
-    if EventType(row.type).needs_person:
-        acting = [Role.ADMINISTRATOR, Role.OPERATIONS, Role.FINANCE]
-        of_people = await connection.execute(
-            select(people.c.email).where(
-                people.c.email.is_not(None), people.c.disabled_at.is_(None), people.c.roles.overlap(acting)
-            )
-        )
-        found.update(of_people.scalars())
-    return sorted(found)
+_PLACE: Final = _place_and_address()
+
+
+async def place(connection: AsyncConnection) -> bool:
+    """Give committed events positions and deliveries; False where none waits, or another process is at it."""
+    if not (await connection.execute(_LOCK)).scalar_one_or_none():
+        return False
+    await connection.execute(_PLACE)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +156,7 @@ class Delivery:
     sealed_secret: bytes = b""
 
 
-async def claim(connection: AsyncConnection, limit: int = 20) -> Sequence[Delivery]:
-    """Take due deliveries for the length of a lease; an endpoint in its back-off is left alone."""
+def _claim() -> Select[Any]:
     due = (
         select(deliveries.c.id)
         .outerjoin(webhook_endpoints, webhook_endpoints.c.id == deliveries.c.endpoint_id)
@@ -151,33 +172,39 @@ async def claim(connection: AsyncConnection, limit: int = 20) -> Sequence[Delive
             ),
         )
         .order_by(deliveries.c.id)
-        .limit(limit)
+        .limit(_CLAIMED_AT_ONCE)
         .with_for_update(of=deliveries, skip_locked=True)
+        .cte("due")
     )
-    ids: list[int] = list((await connection.execute(due)).scalars())
-    if not ids:
-        return ()
-    await connection.execute(
+    taken = (
         update(deliveries)
-        .where(deliveries.c.id.in_(ids))
+        .where(deliveries.c.id == due.c.id)
         .values(next_at=func.now() + _LEASE, attempts=deliveries.c.attempts + 1)
+        .returning(*deliveries.c)
+        .cte("taken")
     )
-    rows = await connection.execute(
+    return (
         select(
             events,
-            deliveries.c.id.label("delivery_id"),
-            deliveries.c.channel,
-            deliveries.c.recipient,
-            deliveries.c.attempts,
-            deliveries.c.created_at,
+            taken.c.id.label("delivery_id"),
+            taken.c.channel,
+            taken.c.recipient,
+            taken.c.attempts,
+            taken.c.created_at,
             webhook_endpoints.c.url,
             webhook_endpoints.c.secret,
         )
-        .join(events, events.c.id == deliveries.c.event_id)
-        .outerjoin(webhook_endpoints, webhook_endpoints.c.id == deliveries.c.endpoint_id)
-        .where(deliveries.c.id.in_(ids))
-        .order_by(deliveries.c.id)
+        .join(events, events.c.id == taken.c.event_id)
+        .outerjoin(webhook_endpoints, webhook_endpoints.c.id == taken.c.endpoint_id)
+        .order_by(taken.c.id)
     )
+
+
+_CLAIM: Final = _claim()
+
+
+async def claim(connection: AsyncConnection) -> Sequence[Delivery]:
+    """Take due deliveries for the length of a lease; an endpoint in its back-off is left alone."""
     return tuple(
         Delivery(
             id=row.delivery_id,
@@ -189,22 +216,24 @@ async def claim(connection: AsyncConnection, limit: int = 20) -> Sequence[Delive
             url=row.url or "",
             sealed_secret=row.secret or b"",
         )
-        for row in rows
+        for row in await connection.execute(_CLAIM)
     )
 
 
-async def mark_sent(connection: AsyncConnection, delivery: Delivery) -> None:
-    """It arrived: an endpoint that answers has no back-off any more."""
+async def mark_sent(connection: AsyncConnection, sent: Sequence[Delivery]) -> None:
+    """They arrived: an endpoint that answers has no back-off any more."""
     await connection.execute(
         update(deliveries)
-        .where(deliveries.c.id == delivery.id)
+        .where(deliveries.c.id.in_([delivery.id for delivery in sent]))
         .values(state="sent", sent_at=func.now(), last_error=None)
     )
-    await connection.execute(
-        update(webhook_endpoints)
-        .where(webhook_endpoints.c.id == delivery.recipient)
-        .values(failures=0, retry_at=None, last_error=None, last_sent_at=func.now())
-    )
+    hooks = sorted({delivery.recipient for delivery in sent if delivery.channel == "webhook"})
+    if hooks:
+        await connection.execute(
+            update(webhook_endpoints)
+            .where(webhook_endpoints.c.id.in_(hooks))
+            .values(failures=0, retry_at=None, last_error=None, last_sent_at=func.now())
+        )
 
 
 async def mark_failed(

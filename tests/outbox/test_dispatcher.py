@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import aiosmtplib
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
@@ -14,13 +17,15 @@ from adapters.custody import Custody
 from adapters.database import outbox
 from adapters.database.engine import Database
 from adapters.database.outbox_tables import deliveries, webhook_endpoints
-from adapters.database.registry import Operator, put_operator
+from adapters.database.people import add_person
+from adapters.database.registry import Operator, Site, put_operator, put_site
 from adapters.database.webhook_endpoints import add_endpoint, replay
 from adapters.dispatcher import Dispatcher, back_off
 from adapters.mail import Mailer, MailServer
 from adapters.webhooks import Webhooks, check_url, sign
 from domain.errors import InvalidInput, Refused
 from domain.events import Event, EventType
+from domain.people import Role
 from localnet.clients import LocalInbox
 from tests.waiting import until
 
@@ -172,6 +177,93 @@ async def test_a_mail_server_that_says_later_is_asked_again(
     await due_now(database)
     await dispatcher.step()
     assert (await states(database))["mail"] == ("sent", 2)
+
+
+async def test_a_batch_goes_over_few_connections_to_the_mail_server(
+    database: Database, inbox: LocalInbox, dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = 0
+    connect = aiosmtplib.SMTP.connect
+
+    async def counted(client: aiosmtplib.SMTP, *given: Any, **named: Any) -> Any:
+        nonlocal connected
+        connected += 1
+        return await connect(client, *given, **named)
+
+    monkeypatch.setattr(aiosmtplib.SMTP, "connect", counted)
+    await tell(database, *(paid(f"OUT{number:03}") for number in range(1, 21)))
+    await dispatcher.step()
+    assert len(inbox.messages(kind="mail")) == 20
+    assert connected <= 4
+
+
+async def test_a_slow_receiver_does_not_keep_the_others_from_being_marked_as_sent(
+    database: Database, inbox: LocalInbox, dispatcher: Dispatcher
+) -> None:
+    may_answer, asked = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: web.Request) -> web.Response:
+        asked.set()
+        await may_answer.wait()
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/slow", slow)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with database.begin() as connection:
+        await add_endpoint(
+            connection,
+            endpoint_id="hook_slow",
+            url=f"http://127.0.0.1:{runner.addresses[0][1]}/slow",
+            sealed_secret=CUSTODY.seal_webhook("hook_slow", SECRET),
+            by="test",
+        )
+    await tell(database, paid())
+    stepping = asyncio.create_task(dispatcher.step())
+    await asked.wait()
+
+    async def others_marked() -> bool | None:
+        async with database.begin() as connection:
+            rows = await connection.execute(select(deliveries.c.recipient, deliveries.c.state))
+            found = {row.recipient: row.state for row in rows}
+        return found == {"hook_slow": "pending", HOOK: "sent", "operator@example.org": "sent"} or None
+
+    await until(others_marked)
+    assert not stepping.done()
+    may_answer.set()
+    await stepping
+    await runner.cleanup()
+    assert await states(database) == {"webhook": ("sent", 1), "mail": ("sent", 1)}
+
+
+async def test_each_address_hears_once_of_an_event_however_often_it_is_registered(
+    database: Database, inbox: LocalInbox, dispatcher: Dispatcher
+) -> None:
+    async with database.begin() as connection:
+        both = Site(
+            name="Test Site", operator_id="test-operator", emails=("operator@example.org", "site@example.org")
+        )
+        await put_site(connection, both, by="test", at=AT)
+        acting = await add_person(
+            connection, name="Acting", roles=[Role.FINANCE], by="test", email="operator@example.org"
+        )
+        await add_person(connection, name="Auditing", roles=[Role.VIEWER], by="test", email="a@example.org")
+    assert acting.email is not None
+    asks = Event(
+        type=EventType.PAYMENT_REFUSED,
+        subject="outage:OUT001",
+        at=AT,
+        operator_id="test-operator",
+        site_name="Test Site",
+        data={"reason": "too little"},
+    )
+    await tell(database, asks, asks.model_copy(update={"operator_id": None, "site_name": None}))
+    await dispatcher.step()
+    mails = sorted(message["to"] for message in inbox.messages(kind="mail"))
+    assert mails == ["operator@example.org", "operator@example.org", "site@example.org"]
 
 
 async def test_positions_follow_commits_so_that_no_reader_passes_over_a_late_one(database: Database) -> None:
