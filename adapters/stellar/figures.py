@@ -6,12 +6,15 @@ from typing import Final
 
 from stellar_sdk import Account, TransactionBuilder, scval, xdr
 
+from adapters.stellar.contract_errors import trustline_full
 from adapters.stellar.rpc import Rpc
 from domain.errors import HoldfastError, Refused, Unavailable
 from domain.money import Amount
 from domain.settlement import Intent
 
-_WITH_FIGURES: Final = frozenset({"allowance_too_small", "operator_balance_too_small", "pool_too_small"})
+_WITH_FIGURES: Final = frozenset(
+    {"allowance_too_small", "operator_balance_too_small", "pool_too_small", "payout_contract_short"}
+)
 
 
 class Figures:
@@ -31,6 +34,9 @@ class Figures:
             what = f"{intent.source} allows the contract {there.brief}"
         else:
             there = await self.balance(intent.asset, intent.source, reader=reader)
+            if refusal.details.get("contract_error") == "10" and there >= intent.amount:
+                # The token's own number for any balance out of bounds, and the payer's is not.
+                return trustline_full()
             what = f"{intent.source} holds {there.brief}"
         return Refused(
             f"{intent.amount.brief} are needed and {what}: {refusal.message}",
