@@ -86,8 +86,8 @@ def recipient_of(
         raise InvalidInput(
             f"{field} is a secret key",
             **{
-                field: "this is a secret key, not an address. It was neither kept nor logged, yet it has travelled: "
-                f"move what it guards to another account. What is right here: {RECIPIENT_RIGHT}"
+                field: "this is a secret key, not an address. It was neither kept nor logged, yet it has "
+                f"travelled: move what it guards to another account. What is right here: {RECIPIENT_RIGHT}"
             },
         )
     if memo is None:
