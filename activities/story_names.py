@@ -16,6 +16,7 @@ SETTLE_BULK: Final = "settle-bulk"
 OUTAGE_STORY: Final = "OutageStory"
 WALLET_STORY: Final = "WalletStory"
 NIGHTLY_STORY: Final = "NightlyStory"
+PAYOUT_STORY: Final = "PayoutStory"
 CHANGED_SIGNAL: Final = "changed"
 """The signal of every story; it carries nothing, and only wakes."""
 
@@ -35,3 +36,8 @@ def outage_story_id(outage_id: str) -> str:
 def wallet_story_id(user_id: str) -> str:
     """The workflow id of a wallet's story: `wallet:user123`."""
     return f"wallet:{user_id}"
+
+
+def payout_story_id(payout_id: str) -> str:
+    """The workflow id of a payout's story: `payout:round-1-winner-1`."""
+    return f"payout:{payout_id}"

@@ -30,6 +30,19 @@ class EventType(StrEnum):
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_UNKNOWN = "payment.unknown"
     PAYMENT_CANCELLED = "payment.cancelled"
+    PAYOUT_CREATED = "payout.created"
+    PAYOUT_AWAITING_APPROVAL = "payout.awaiting_approval"
+    PAYOUT_APPROVED = "payout.approved"
+    PAYOUT_BUILT = "payout.built"
+    PAYOUT_QUEUED = "payout.queued"
+    PAYOUT_SUBMITTED = "payout.submitted"
+    PAYOUT_UNKNOWN = "payout.unknown"
+    PAYOUT_CONFIRMED = "payout.confirmed"
+    PAYOUT_RETRYING = "payout.retrying"
+    PAYOUT_FAILED = "payout.failed"
+    PAYOUT_HELD = "payout.held"
+    PAYOUT_RESUMED = "payout.resumed"
+    PAYOUT_CANCELLED = "payout.cancelled"
     ALLOWANCE_ENDING = "allowance.ending"
     WALLET_READY = "wallet.ready"
     WALLET_FAILED = "wallet.failed"
@@ -50,6 +63,9 @@ _NEEDS_PERSON = frozenset(
         EventType.PAYMENT_REFUSED,
         EventType.PAYMENT_FAILED,
         EventType.PAYMENT_UNKNOWN,
+        EventType.PAYOUT_AWAITING_APPROVAL,
+        EventType.PAYOUT_UNKNOWN,
+        EventType.PAYOUT_FAILED,
         EventType.ALLOWANCE_ENDING,
         EventType.OUTAGE_DISPUTED,
         EventType.WALLET_FAILED,

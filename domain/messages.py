@@ -41,6 +41,19 @@ _HEADLINES: Final[Mapping[EventType, str]] = MappingProxyType(
         _T.PAYMENT_FAILED: "the {kind} of {amount} for {name} failed",
         _T.PAYMENT_UNKNOWN: "it is not known yet whether the {kind} of {amount} for {name} was paid",
         _T.PAYMENT_CANCELLED: "the payment for {name} was cancelled; nothing was paid",
+        _T.PAYOUT_CREATED: "the payout {name} of {amount} was accepted",
+        _T.PAYOUT_AWAITING_APPROVAL: "the payout {name} of {amount} waits for approval",
+        _T.PAYOUT_APPROVED: "the payout {name} of {amount} was approved",
+        _T.PAYOUT_BUILT: "the payout {name} is built; nothing is sent",
+        _T.PAYOUT_QUEUED: "the payout {name} is signed",
+        _T.PAYOUT_SUBMITTED: "the payout {name} of {amount} is on its way",
+        _T.PAYOUT_UNKNOWN: "it is not known yet whether the payout {name} of {amount} was paid",
+        _T.PAYOUT_CONFIRMED: "the payout {name} of {amount} is paid",
+        _T.PAYOUT_RETRYING: "the payout {name} of {amount} is tried again",
+        _T.PAYOUT_FAILED: "the payout {name} of {amount} failed; nothing was paid",
+        _T.PAYOUT_HELD: "the payout {name} is held",
+        _T.PAYOUT_RESUMED: "the payout {name} goes on",
+        _T.PAYOUT_CANCELLED: "the payout {name} was cancelled; nothing was paid",
         _T.ALLOWANCE_ENDING: "the allowance of {name} ends in {days} days",
         _T.WALLET_READY: "a wallet is ready",
         _T.WALLET_FAILED: "a wallet could not be made",
@@ -57,6 +70,10 @@ _ASKS: Final[Mapping[EventType, str]] = MappingProxyType(
         _T.PAYMENT_REFUSED: "Mend what the reason names, then POST /api/v1/payments/{name}/retry.",
         _T.PAYMENT_FAILED: "Nothing was paid. Look at GET /api/v1/payments/{name}/why before a retry.",
         _T.PAYMENT_UNKNOWN: "Do not pay it by another way: it is looked up until there is proof.",
+        _T.PAYOUT_AWAITING_APPROVAL: "Another person than the one who asked for it approves it:"
+        " POST /api/v1/payouts/{name}/approve.",
+        _T.PAYOUT_FAILED: "Mend what the reason names, then POST /api/v1/payouts/{name}/retry.",
+        _T.PAYOUT_UNKNOWN: "Do not pay it by another way: it is looked up until there is proof.",
         _T.ALLOWANCE_ENDING: "The operator approves again until a later ledger.",
         _T.SYSTEM_FROZEN: "`holdfast thaw` when it is safe.",
         _T.SYSTEM_HALTED: "`holdfast reconcile`.",
@@ -108,6 +125,8 @@ def compose(event: Event, *, explorer_url: str, api_url: str) -> Message:
         lines.append(f"On the ledger: {explorer_url.rstrip('/')}/tx/{event.data['tx_hash']}")
     if event.subject.startswith("outage:"):
         lines.append(f"The record: {api_url.rstrip('/')}/api/v1/outages/{name}")
+    if event.subject.startswith("payout:"):
+        lines.append(f"The record: {api_url.rstrip('/')}/api/v1/payouts/{name}")
     # A line break in a subject would begin another header.
     return Message(subject=f"Holdfast: {' '.join(headline.split())}", body="\n".join(lines).strip() + "\n")
 

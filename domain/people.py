@@ -18,6 +18,9 @@ class Scope(StrEnum):
     PAYMENTS_READ = "payments:read"
     PAYMENTS_APPROVE = "payments:approve"
     PAYMENTS_CONTROL = "payments:control"
+    PAYOUTS_READ = "payouts:read"
+    PAYOUTS_WRITE = "payouts:write"
+    PAYOUTS_SIGN = "payouts:sign"
     WALLETS_READ = "wallets:read"
     WALLETS_WRITE = "wallets:write"
     REGISTRY_READ = "registry:read"
@@ -40,6 +43,7 @@ _READS: Final = frozenset(
     {
         Scope.OUTAGES_READ,
         Scope.PAYMENTS_READ,
+        Scope.PAYOUTS_READ,
         Scope.WALLETS_READ,
         Scope.REGISTRY_READ,
         Scope.EVENTS_READ,
@@ -48,8 +52,9 @@ _READS: Final = frozenset(
 ROLE_SCOPES: Final[Mapping[Role, frozenset[Scope]]] = MappingProxyType(
     {
         Role.ADMINISTRATOR: frozenset(Scope),
-        Role.OPERATIONS: _READS | {Scope.OUTAGES_WRITE, Scope.WALLETS_WRITE},
-        Role.FINANCE: _READS | {Scope.PAYMENTS_APPROVE, Scope.PAYMENTS_CONTROL},
+        Role.OPERATIONS: _READS | {Scope.OUTAGES_WRITE, Scope.WALLETS_WRITE, Scope.PAYOUTS_WRITE},
+        Role.FINANCE: _READS
+        | {Scope.PAYMENTS_APPROVE, Scope.PAYMENTS_CONTROL, Scope.PAYOUTS_WRITE, Scope.PAYOUTS_SIGN},
         Role.VIEWER: _READS,
     }
 )

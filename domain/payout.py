@@ -1,0 +1,394 @@
+"""A payout: its phases, what its story waits for, who has to agree, and the engine's intent. All of it is pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.errors import Conflict, Forbidden
+from domain.money import Amount
+from domain.payout_policy import PolicyDecision
+from domain.settlement import Argument, Control, Intent, Invocation, SettlementOutcome, SettlementStatus, marker_id
+
+PAYOUT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,119}$"
+"""What a payout may be called: it is part of the settlement's id and of the workflow's."""
+KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
+"""An idempotency key: 1 to 200 printable ASCII characters without spaces."""
+RESERVED_IDS: Final = frozenset({"stats", "signatures", "signing-requests"})
+"""Words that stand in a payout's place in paths."""
+
+Signing = Literal["envelope", "auth_entry"]
+
+
+class PayoutMode(StrEnum):
+    """What becomes of a payout once it is built, as the settings say when it is accepted."""
+
+    BUILD_ONLY = "build_only"
+    """It ends as an unsigned envelope: PAYOUTS_LIVE_EXECUTION is false."""
+    QUEUED = "queued"
+    """A signer of ours signs at once, and it is sent."""
+    EXTERNAL = "awaiting_signature"
+    """It waits until somebody outside has signed."""
+
+
+class PayoutPhase(StrEnum):
+    """Where a payout stands beside the settlement engine, which alone knows where the money is."""
+
+    AWAITING_APPROVAL = "awaiting_approval"
+    """Above the four-eyes limit: another person than the one who asked for it has to agree."""
+    DUE = "due"
+    """Agreed: it waits for its time or its turn, and then goes to the engine."""
+    SETTLING = "settling"
+    """The engine has it; money may be on its way."""
+    RETRYING = "retrying"
+    """Proved not paid, for a reason that may pass: it is tried again by itself at `retry_at`."""
+    FAILED = "failed"
+    """Proved not paid. Nothing happens until a person asks for a retry."""
+    BUILT = "built"
+    """Build only: the unsigned envelope is there, and nothing is sent."""
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self in {PayoutPhase.FAILED, PayoutPhase.BUILT, PayoutPhase.CONFIRMED, PayoutPhase.CANCELLED}
+
+
+_P = PayoutPhase
+PHASES: Final[Mapping[PayoutPhase, Mapping[PayoutPhase, str]]] = MappingProxyType(
+    {
+        _P.AWAITING_APPROVAL: {
+            _P.DUE: "another person agreed",
+            _P.CANCELLED: "withdrawn; the engine never had it",
+        },
+        _P.DUE: {
+            _P.SETTLING: "its time and its turn have come: the engine accepted the intent",
+            _P.FAILED: "refused by the policy as it is now; the engine never had it",
+            _P.CANCELLED: "withdrawn; the engine never had it, or proved it not paid",
+        },
+        _P.SETTLING: {
+            _P.CONFIRMED: "the ledger has it",
+            _P.BUILT: "built only, as was asked",
+            _P.RETRYING: "proved not paid, for a reason that may pass",
+            _P.FAILED: "proved not paid",
+            _P.CANCELLED: "withdrawn, and proved that it cannot land",
+        },
+        _P.RETRYING: {
+            _P.DUE: "its time has come, or a person asked",
+            _P.CANCELLED: "withdrawn; it is proved not paid",
+        },
+        _P.FAILED: {
+            _P.DUE: "a person asked for a retry",
+            _P.CANCELLED: "given up; it is proved not paid",
+        },
+        _P.BUILT: {
+            _P.CANCELLED: "withdrawn; nothing was ever signed",
+        },
+        _P.CONFIRMED: {},
+        _P.CANCELLED: {},
+    }
+)
+"""From → to → why it happens."""
+
+
+def check_phase(payout_id: str, old: PayoutPhase, new: PayoutPhase) -> None:
+    """Let only transitions of `PHASES` pass.
+
+    Raises:
+        Conflict: `wrong_state`, naming what would be allowed.
+    """
+    if new not in PHASES[old]:
+        allowed = ", ".join(PHASES[old]) or "nothing: it is final"
+        raise Conflict(f"{payout_id} is {old}; it can become {allowed}, not {new}", code="wrong_state")
+
+
+def settlement_id_of(payout_id: str) -> str:
+    """The engine's name of a payout."""
+    return f"payout:{payout_id}"
+
+
+class PayoutRequest(BaseModel):
+    """What somebody asked for, as it was understood: what a repeated request is held against.
+
+    `asset` is the text as it was sent, `token` the contract that it means; `destination` the address as it was
+    sent, `paid_to` the one that is paid: the muxed account where a memo was given.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    payout_id: str = Field(pattern=PAYOUT_ID_PATTERN)
+    idempotency_key: str = Field(pattern=KEY_PATTERN)
+    destination: str
+    paid_to: str
+    amount_units: int = Field(gt=0)
+    asset: str
+    token: str
+    memo: str | None = None
+    not_before: datetime | None = None
+    ordered: bool = False
+    signing: Signing | None = None
+
+    @property
+    def amount(self) -> Amount:
+        """What is paid."""
+        return Amount(self.amount_units)
+
+    def compared(self) -> dict[str, Any]:
+        """By the request's own field names, what makes two requests the same: the asset by what it means."""
+        return {
+            "payout_id": self.payout_id,
+            "idempotency_key": self.idempotency_key,
+            "destination_account": self.destination,
+            "amount": str(self.amount),
+            "asset": self.token,
+            "memo": self.memo,
+            "not_before": None if self.not_before is None else self.not_before.timestamp(),
+            "ordered": self.ordered,
+            "signing": self.signing,
+        }
+
+    def shown(self) -> dict[str, str]:
+        """The same fields as text for people."""
+        texts = {name: "none" if value is None else str(value) for name, value in self.compared().items()}
+        if self.not_before is not None:
+            texts["not_before"] = self.not_before.isoformat()
+        return texts | {"asset": self.asset, "ordered": str(self.ordered).lower()}
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over what makes two requests the same."""
+        return hashlib.sha256(json.dumps(self.compared(), sort_keys=True).encode()).hexdigest()
+
+
+def check_same(there: PayoutRequest, asked: PayoutRequest) -> None:
+    """Let a repeated request pass only if it asks for what the first one asked for.
+
+    Raises:
+        Conflict: `idempotency_conflict`, naming each field that differs and what is recorded.
+    """
+    if there.fingerprint == asked.fingerprint:
+        return
+    recorded, told, sent = there.compared(), there.shown(), asked.compared()
+    differing = {name: f"recorded as {told[name]}" for name in recorded if recorded[name] != sent[name]}
+    what = "payout_id" if "idempotency_key" in differing else "idempotency_key"
+    raise Conflict(
+        f"this {what} was used with another payload; {', '.join(differing)} differ",
+        code="idempotency_conflict",
+        **differing,
+    )
+
+
+class PayoutStanding(BaseModel):
+    """What the story needs to know of a payout: no address and no free text."""
+
+    payout_id: str
+    phase: PayoutPhase
+    status: SettlementStatus | None = None
+    """Of its settlement; None before the engine has it."""
+    control: Control = Control.NONE
+    held: bool = False
+    not_before: datetime | None = None
+    retry_at: datetime | None = None
+    expires_at: datetime | None = None
+    """Of a signing request."""
+    ordered: bool = False
+    turn: bool = True
+    """Of an ordered one: whether those before it have ended."""
+    amount_units: int = 0
+    asset: str = ""
+    tx_hash: str | None = None
+    reason_code: str | None = None
+    reason: str | None = None
+
+    @property
+    def settlement_id(self) -> str:
+        """The engine's name of this payout."""
+        return settlement_id_of(self.payout_id)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left for the story to do."""
+        return self.phase.ended
+
+
+class Waits(StrEnum):
+    """What has to happen first."""
+
+    APPROVAL = "approval"
+    TIME = "time"
+    TURN = "turn"
+    RESUME = "resume"
+    SIGNATURE = "signature"
+    LEDGER = "ledger"
+    LATER = "later"
+    PERSON = "person"
+    NOTHING = "nothing"
+
+
+def waits_for(payout: PayoutStanding, *, at: datetime) -> Waits:
+    """Say what has to happen first at `at`; `NOTHING` where it is over, or goes on by itself."""
+    waits = {
+        PayoutPhase.AWAITING_APPROVAL: Waits.APPROVAL,
+        PayoutPhase.FAILED: Waits.PERSON,
+        PayoutPhase.RETRYING: Waits.LATER,
+        PayoutPhase.SETTLING: _of_engine(payout),
+    }.get(payout.phase, Waits.NOTHING)
+    if payout.phase is PayoutPhase.DUE:
+        if payout.not_before is not None and payout.not_before > at:
+            waits = Waits.TIME
+        elif not payout.turn:
+            waits = Waits.TURN
+    return Waits.RESUME if payout.held and payout.phase in {PayoutPhase.DUE, PayoutPhase.RETRYING} else waits
+
+
+def _of_engine(payout: PayoutStanding) -> Waits:
+    if payout.status is None or payout.status.in_flight or payout.control is Control.CANCEL:
+        return Waits.LEDGER
+    if payout.control is Control.HOLD:
+        return Waits.RESUME
+    return Waits.SIGNATURE if payout.status is SettlementStatus.AWAITING_SIGNATURE else Waits.LEDGER
+
+
+def wakes_at(payout: PayoutStanding, *, at: datetime) -> datetime | None:
+    """When the story has something to do even if nobody calls."""
+    match waits_for(payout, at=at):
+        case Waits.TIME:
+            return payout.not_before
+        case Waits.LATER:
+            return payout.retry_at
+        case Waits.SIGNATURE:
+            return payout.expires_at
+        case _:
+            return None
+
+
+RETRY_DELAYS: Final = (
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+    timedelta(minutes=2),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+)
+"""After a definite failure that may pass: how long to wait before the next try; the last one is repeated."""
+
+
+def phase_after_failure(
+    outcome: SettlementOutcome, *, tries: int, tries_max: int, at: datetime
+) -> tuple[PayoutPhase, datetime | None]:
+    """Say what a definite failure leads to, and when the next try is, if there is one by itself.
+
+    `tries` have been made since a person last asked; `tries_max` is PAYOUTS_MAX_ATTEMPTS.
+    """
+    if outcome.may_pass and tries < tries_max:
+        return PayoutPhase.RETRYING, at + RETRY_DELAYS[min(tries, len(RETRY_DELAYS)) - 1]
+    return PayoutPhase.FAILED, None
+
+
+def check_approver(payout_id: str, *, initiator: str, by: str) -> None:
+    """Four eyes: the person who asked for a payout may not approve it.
+
+    Raises:
+        Forbidden: `four_eyes`.
+    """
+    if initiator == by:
+        raise Forbidden(
+            f"{payout_id} was asked for by the same person; another has to approve it", code="four_eyes"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutTerms:
+    """What the settings say of every payout: who pays, through which contract, and how it is signed."""
+
+    contract: str
+    method: str
+    payer: str
+    deployment: str
+    mode: PayoutMode
+    signing: Signing = "envelope"
+
+
+def payout_intent(
+    payout_id: str,
+    *,
+    paid_to: str,
+    amount: Amount,
+    token: str,
+    mode: PayoutMode,
+    signing: Signing,
+    terms: PayoutTerms,
+    summary: str = "",
+) -> Intent:
+    """Say exactly what the engine is to settle: one call, which the payer's one authorization covers.
+
+    The contract pays out of what it holds, so nothing stands below the call in the tree that is signed.
+    """
+    marker = marker_id(terms.deployment, "payout", payout_id)
+    recipient = (
+        Argument(type="address", value=paid_to),
+        Argument(type="i128", value=str(amount.units)),
+    )
+    return Intent(
+        settlement_id=settlement_id_of(payout_id),
+        marker_id=marker,
+        invocation=Invocation(
+            contract=terms.contract,
+            function=terms.method,
+            arguments=(
+                Argument(type="bytes", value=marker),
+                Argument(type="address", value=token),
+                Argument(type="vec", items=(Argument(type="vec", items=recipient),)),
+            ),
+        ),
+        payer=terms.payer,
+        amount_units=amount.units,
+        asset=token,
+        source=terms.contract,
+        destination=paid_to,
+        summary=summary,
+        build_only=mode is PayoutMode.BUILD_ONLY,
+        signing="envelope" if mode is PayoutMode.BUILD_ONLY else signing,
+    )
+
+
+class Payout(PayoutStanding):
+    """The whole record, for people."""
+
+    number: int
+    """In order of acceptance; pages are cut by it."""
+    request: PayoutRequest
+    mode: PayoutMode
+    payer: str
+    contract: str
+    created_at: datetime
+    created_by: str
+    changed_at: datetime
+    updated_at: datetime
+    """When anything of it last changed, the settlement included."""
+    shown_status: SettlementStatus
+    """The guide's state: the settlement's, or `accepted` before the engine has it or while it is tried again."""
+    needs_approval: bool = False
+    why_approval: str | None = None
+    approved_by: str | None = None
+    approved_at: datetime | None = None
+    cancel_requested_at: datetime | None = None
+    tries: int = 1
+    """Tries since a person last asked for one."""
+    attempts: int = 0
+    """All tries of the engine."""
+    policy: tuple[PolicyDecision, ...] = ()
+    reason_details: dict[str, str] = Field(default_factory=dict)
+    ledger: int | None = None
+    fee_charged: int | None = None
+    """Stroops."""
+    confirmed_at: datetime | None = None
+    submitted_at: datetime | None = None
