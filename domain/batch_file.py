@@ -40,7 +40,7 @@ _MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "asset": "asset",
     }
 )
-"""Column without case and underscores → what it says: `walletAddress`, `walletAddressMemo`, `paymentID` are SDP's."""
+"""Column without case and underscores → what it says; `walletAddress…` and `paymentID` are SDP's."""
 _PERSONAL: Final = frozenset({"phone", "email", "id", "verification"})
 """SDP's columns that are read over."""
 _NO_ADDRESS: Final = (

@@ -296,19 +296,21 @@ class _Lines(io.TextIOBase):
 def test_more_rows_than_a_batch_may_have_are_refused() -> None:
     reading = Reading()
     row = Row(1, ALICE, Amount.of(1))
+    for _ in range(ROWS_MAX):
+        reading.see(row)
     with pytest.raises(InvalidInput, match="100,000"):
-        for _ in range(ROWS_MAX + 1):
-            reading.see(row)
+        reading.see(row)
 
 
-def test_the_largest_file_is_judged_in_bounded_memory() -> None:
+def test_a_file_is_judged_in_bounded_memory() -> None:
+    """A tenth of the largest; memory grows by the row's 16 bytes of digest and their place, not by the row."""
     tracemalloc.start()
     try:
         reading = Reading()
-        for row in CsvRows(_Lines(_many(ROWS_MAX))):
+        for row in CsvRows(_Lines(_many(ROWS_MAX // 10))):
             reading.see(row)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert reading.verdicts().good == ROWS_MAX
-    assert peak < 48 * 2**20, f"{peak / 2**20:.0f} MB"
+    assert reading.verdicts().good == ROWS_MAX // 10
+    assert peak < 5 * 2**20, f"{peak / 2**20:.0f} MB"
