@@ -140,7 +140,47 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = _table(
     ),
     ErrorCode("cancelled", 409, "It was cancelled", "Begin another."),
     ErrorCode("expired", 409, "Its time ran out before it was sent", "Begin another."),
+    ErrorCode(
+        "nothing_payable", 422, "Not one recipient can be paid", "See each recipient's code; mend it, then retry."
+    ),
+    # what comes back from a signer
     ErrorCode("signature_refused", 422, "The signature is not acceptable", "See `detail`."),
+    ErrorCode(
+        "signature_malformed", 422, "It cannot be read as what was asked for", "Send the signed XDR itself."
+    ),
+    ErrorCode(
+        "signature_fee_bump",
+        422,
+        "A fee bump is wrapped around it",
+        "Sign the envelope as it was given: Holdfast makes the fee bump.",
+    ),
+    ErrorCode(
+        "signature_wrong_hash",
+        422,
+        "Something else than what was asked for was signed",
+        "Fetch the request again, and sign it unchanged.",
+    ),
+    ErrorCode(
+        "signature_wrong_network",
+        422,
+        "It was signed for another network",
+        "Sign with the network passphrase that the request names.",
+    ),
+    ErrorCode("signature_invalid", 422, "A signature does not verify", "Sign the request's hash again."),
+    ErrorCode(
+        "signature_unknown_signer",
+        422,
+        "A signature is of nobody who signs for the payer",
+        "Sign with one of the request's signers; an account's signers may have changed meanwhile.",
+    ),
+    ErrorCode(
+        "signature_superseded",
+        409,
+        "The request was superseded",
+        "Fetch the settlement's request again, and sign that one. What was signed can never land by itself.",
+    ),
+    ErrorCode("signature_expired", 409, "The request has expired", "A fresh one follows: sign that one."),
+    ErrorCode("signature_not_awaited", 409, "No signature is awaited", "Read the settlement's status first."),
     # it did not happen
     ErrorCode("unavailable", 503, "It did not happen", "It is tried again by itself."),
     ErrorCode("ledger_unavailable", 503, "The ledger's RPC does not answer", "Check STELLAR_SOROBAN_RPC_URL."),

@@ -43,6 +43,8 @@ class EventType(StrEnum):
     PAYOUT_HELD = "payout.held"
     PAYOUT_RESUMED = "payout.resumed"
     PAYOUT_CANCELLED = "payout.cancelled"
+    PAYOUT_SIGNATURE_REQUESTED = "payout.signature_requested"
+    PAYOUT_SIGNATURE_SUPERSEDED = "payout.signature_superseded"
     ALLOWANCE_ENDING = "allowance.ending"
     WALLET_READY = "wallet.ready"
     WALLET_FAILED = "wallet.failed"

@@ -136,6 +136,16 @@ class Invocation(BaseModel):
     calls: tuple[Invocation, ...] = ()
 
 
+class SigningMode(StrEnum):
+    """What the payer signs: the whole envelope, or the Soroban authorization entry alone."""
+
+    ENVELOPE = "envelope"
+    AUTH_ENTRY = "auth_entry"
+
+
+_LATER_FIELDS: Final = ("signing", "build_only", "partial")
+
+
 class Intent(BaseModel):
     """What a settlement is to do: ours down to the last argument, before any outsider is asked.
 
@@ -154,6 +164,11 @@ class Intent(BaseModel):
     source: str
     destination: str
     summary: str = ""
+    signing: SigningMode = SigningMode.ENVELOPE
+    build_only: bool = False
+    """It ends at `built`, with its unsigned envelope kept: nothing is signed or sent, and no lane is held."""
+    partial: bool = False
+    """Several recipients: what moves may be less than the amount, and each one's byte is in the outcome."""
 
     @property
     def kind(self) -> str:
@@ -167,8 +182,12 @@ class Intent(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the whole intent: the same id with another fingerprint is a conflict."""
-        return hashlib.sha256(self.model_dump_json(exclude={"summary"}).encode()).hexdigest()
+        """sha256 of the whole intent: the same id with another fingerprint is a conflict.
+
+        What came later is left out while it has its default, so that stored intents keep theirs.
+        """
+        later = {name for name in _LATER_FIELDS if getattr(self, name) == type(self).model_fields[name].default}
+        return hashlib.sha256(self.model_dump_json(exclude={"summary"} | later).encode()).hexdigest()
 
 
 def marker_id(deployment: str, kind: str, business_id: str) -> str:
@@ -253,6 +272,10 @@ class SettlementOutcome(BaseModel):
     details: dict[str, str] = Field(default_factory=dict)
     may_pass: bool = False
     """Of a failure: whether the same call may do better later, without a person."""
+    outcomes: tuple[int, ...] = ()
+    """Of a partial settlement: a number a recipient, 0 where it was paid, else the token's error, 255 another."""
+    expires_at: datetime | None = None
+    """While it waits for a signature: when the request ends, by ledger close time."""
 
     @classmethod
     def failed(cls, settlement_id: str, code: str, reason: str, **details: str) -> Self:
