@@ -1,20 +1,16 @@
-"""What people are told of an outage: the events' data, always in the transaction that made them true."""
+"""What people are told of an outage: the events' data."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from adapters.database.outbox import tell
 from domain.events import Event, EventType
+from domain.instants import instant
 from domain.outage import Outage
 
 
-async def tell_of(
-    connection: AsyncConnection, outage: Outage, event_type: EventType, *, at: datetime, **data: str
-) -> None:
-    """Record an event of an outage; `data` goes beside what every such event says.
+def event_about(outage: Outage, event_type: EventType, *, at: datetime, **data: str) -> Event:
+    """An event of an outage; `data` goes beside what every such event says.
 
     The data holds no description, RCA text or person: strangers read it.
     """
@@ -24,10 +20,10 @@ async def tell_of(
         "severity": outage.severity,
         "site_name": outage.site_name,
         "payment": outage.phase,
-        "detected_at": outage.detected_at.isoformat(),
+        "detected_at": instant(outage.detected_at),
     }
     if outage.resolved_at is not None:
-        said["resolved_at"] = outage.resolved_at.isoformat()
+        said["resolved_at"] = instant(outage.resolved_at)
     if outage.decision is not None:
         said |= {
             "type": outage.decision.kind,
@@ -40,14 +36,11 @@ async def tell_of(
         said |= {"tx_hash": outage.tx_hash, "ledger": outage.ledger or 0}
     if outage.reason_code is not None:
         said |= {"reason_code": outage.reason_code, "reason": outage.reason or ""}
-    await tell(
-        connection,
-        Event(
-            type=event_type,
-            subject=f"outage:{outage.outage_id}",
-            at=at,
-            data={**said, **data},
-            operator_id=outage.operator_id,
-            site_name=outage.site_name,
-        ),
+    return Event(
+        type=event_type,
+        subject=f"outage:{outage.outage_id}",
+        at=at,
+        data={**said, **data},
+        operator_id=outage.operator_id,
+        site_name=outage.site_name,
     )

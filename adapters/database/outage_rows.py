@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from sqlalchemy import RowMapping, Select, func, select, update
+from sqlalchemy import BindParameter, Insert, RowMapping, Select, Update, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from adapters.database.outage_news import event_about
 from adapters.database.outages_tables import approvals, decisions, outages, warnings
+from adapters.database.outbox import telling
+from adapters.database.registry_tables import operators
 from domain.errors import NotFound
+from domain.events import Event, EventType
+from domain.money import Amount
 from domain.outage import Outage
-from domain.sla_payment import Decision
+from domain.sla_payment import Decision, OperatorTerms
 
 _DECISION_FIELDS: Final = tuple(Decision.model_fields)
 
@@ -47,13 +52,24 @@ def outage_of(row: RowMapping) -> Outage:
     return Outage(**fields)
 
 
+_ID: Final[BindParameter[str]] = bindparam("id")
+_ONE: Final = select_outages().where(outages.c.outage_id == _ID)
+_LOCK: Final = select(outages.c.outage_id).where(outages.c.outage_id == _ID).with_for_update()
+_FACTS: Final = _ONE.add_columns(
+    (outages.c.version == outages.c.seen_version).label("is_seen"),
+    operators.c.auto_payment,
+    operators.c.auto_payment_max_units,
+).outerjoin(operators, operators.c.id == outages.c.operator_id)
+"""A record beside what the registry says of its operator."""
+
+
 async def find_outage(connection: AsyncConnection, outage_id: str) -> Outage:
     """Read one.
 
     Raises:
         NotFound: there is no such outage.
     """
-    return await _one(connection, outage_id, select_outages())
+    return outage_of(await _one(connection, outage_id, _ONE))
 
 
 async def lock_outage(connection: AsyncConnection, outage_id: str) -> Outage:
@@ -64,23 +80,104 @@ async def lock_outage(connection: AsyncConnection, outage_id: str) -> Outage:
     """
     # The lock comes first, as a statement of its own: what is read afterwards is then what the last holder wrote,
     # in the joined tables too.
-    await connection.execute(select(outages.c.outage_id).where(outages.c.outage_id == outage_id).with_for_update())
-    return await _one(connection, outage_id, select_outages())
+    await connection.execute(_LOCK, {"id": outage_id})
+    return outage_of(await _one(connection, outage_id, _ONE))
 
 
-async def _one(connection: AsyncConnection, outage_id: str, query: Select[Any]) -> Outage:
-    row = (await connection.execute(query.where(outages.c.outage_id == outage_id))).mappings().one_or_none()
+async def _one(connection: AsyncConnection, outage_id: str, query: Select[Any]) -> RowMapping:
+    row: RowMapping | None = (await connection.execute(query, {"id": outage_id})).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no outage {outage_id}", outage_id=outage_id)
-    return outage_of(row)
+    return row
 
 
-async def change_outage(
-    connection: AsyncConnection, outage_id: str, *, at: datetime, by_story: bool = False, **values: Any
-) -> Outage:
-    """Write `values` and return the record; a change by anybody but the story is news for the story."""
-    version = outages.c.version if by_story else outages.c.version + 1
-    await connection.execute(
-        update(outages).where(outages.c.outage_id == outage_id).values(version=version, changed_at=at, **values)
-    )
-    return await find_outage(connection, outage_id)
+class OutageDraft:
+    """A locked outage and what is to become of it: gathered in memory, and written with its news at once.
+
+    One statement does what would else be one for each row, and the lock is held that much shorter.
+    """
+
+    def __init__(self, outage: Outage, *, at: datetime) -> None:
+        self.outage = outage
+        self.at: Final = at
+        self._values: dict[str, Any] = {}
+        self._news: list[Event] = []
+        self._beside: dict[str, Insert | Update] = {}
+
+    @classmethod
+    async def lock(cls, connection: AsyncConnection, outage_id: str, *, at: datetime) -> Self:
+        """Lock an outage, and begin.
+
+        Raises:
+            NotFound: there is no such outage.
+        """
+        return cls(await lock_outage(connection, outage_id), at=at)
+
+    def change(self, **values: Any) -> Outage:
+        """Let columns of the record become `values`; gives the record as it will be."""
+        self._values |= values
+        return self._become(**values)
+
+    def _become(self, **values: Any) -> Outage:
+        known = {name: value for name, value in values.items() if name in Outage.model_fields}
+        self.outage = self.outage.model_copy(update=known | {"changed_at": self.at})
+        return self.outage
+
+    def add(self, name: str, statement: Insert | Update, **becomes: Any) -> Outage:
+        """Write to another table beside it, by which fields of the record become `becomes`."""
+        self._beside[name] = statement
+        return self._become(**becomes)
+
+    def tell(self, event_type: EventType, **data: str) -> None:
+        """Tell of the record as it is by now."""
+        self._news.append(event_about(self.outage, event_type, at=self.at, **data))
+
+    async def write(self, connection: AsyncConnection) -> Outage:
+        """Write all of it; a change by a person is news for the story, which has not seen it."""
+        return await self._write(connection, version=outages.c.version + 1, changed_at=self.at)
+
+    async def _write(self, connection: AsyncConnection, **more: Any) -> Outage:
+        outage_id = self.outage.outage_id
+        change = update(outages).where(outages.c.outage_id == outage_id).values(**self._values, **more)
+        for name, statement in self._beside.items():
+            change = change.add_cte(statement.cte(name))
+        if self._news:
+            change = change.add_cte(telling(self._news).cte("news"))
+        await connection.execute(change)
+        return self.outage
+
+
+class StoryDraft(OutageDraft):
+    """What the story makes of an outage: it has seen the record as it is, so that no wake is owed to it."""
+
+    def __init__(self, outage: Outage, *, at: datetime, is_seen: bool, terms: OperatorTerms) -> None:
+        super().__init__(outage, at=at)
+        self.terms: Final = terms
+        self._is_seen = is_seen
+
+    @classmethod
+    async def lock(cls, connection: AsyncConnection, outage_id: str, *, at: datetime) -> Self:
+        """Lock an outage, and begin.
+
+        Raises:
+            NotFound: there is no such outage.
+        """
+        await connection.execute(_LOCK, {"id": outage_id})
+        row = await _one(connection, outage_id, _FACTS)
+        return cls(outage_of(row), at=at, is_seen=row["is_seen"], terms=_terms_of(row))
+
+    async def write(self, connection: AsyncConnection) -> Outage:
+        """Write what there is to write."""
+        if self._values or self._beside or self._news:
+            return await self._write(connection, seen_version=outages.c.version, changed_at=self.at)
+        if not self._is_seen:
+            return await self._write(connection, seen_version=outages.c.version)
+        return self.outage
+
+
+def _terms_of(row: RowMapping) -> OperatorTerms:
+    """An operator's own switch and limit; one that is not registered has none."""
+    if row["auto_payment"] is None:
+        return OperatorTerms()
+    limit = row["auto_payment_max_units"]
+    return OperatorTerms(auto=row["auto_payment"], auto_max=None if limit is None else Amount(limit))

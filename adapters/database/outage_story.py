@@ -5,24 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Settlement
 from adapters.database.engine import Database
-from adapters.database.outage_news import tell_of
-from adapters.database.outage_rows import change_outage, find_outage, lock_outage
+from adapters.database.outage_rows import StoryDraft
 from adapters.database.outages_tables import decisions, outages, warnings
-from adapters.database.registry_tables import operators
 from domain.errors import Conflict, Refused
 from domain.events import EventType
-from domain.money import Amount
 from domain.outage import Outage, OutageStanding, OutageStatus, warnings_due
 from domain.settlement import Intent, SettlementOutcome, SettlementStatus
 from domain.sla import minutes_to_repair
 from domain.sla_payment import (
-    OperatorTerms,
     PaymentPhase,
     PaymentRules,
     SlaContracts,
@@ -75,18 +71,17 @@ class OutageDesk:
             Unavailable: the database does not answer.
         """
         async with self._database.begin() as connection:
-            outage = await _lock_and_see(connection, outage_id)
-            outage = await self._warn(connection, outage, at)
-            if outage.status is OutageStatus.RESOLVED:
-                if outage.phase is PaymentPhase.NONE:
-                    outage = await self._decide(connection, outage, at)
-                if outage.phase is PaymentPhase.RETRYING and outage.retry_at is not None and outage.retry_at <= at:
-                    outage = await self._advance(
-                        connection, outage, PaymentPhase.DUE, at, retries=outage.retries + 1, retry_at=None
-                    )
-                if outage.phase is PaymentPhase.DUE:
-                    outage = await self._begin_payment(connection, outage, at)
-            return standing_of(outage)
+            draft = await StoryDraft.lock(connection, outage_id, at=at)
+            _warn(draft, at)
+            if draft.outage.status is OutageStatus.RESOLVED:
+                if draft.outage.phase is PaymentPhase.NONE:
+                    self._decide(draft, at)
+                retry_at = draft.outage.retry_at
+                if draft.outage.phase is PaymentPhase.RETRYING and retry_at is not None and retry_at <= at:
+                    _advance(draft, PaymentPhase.DUE, retries=draft.outage.retries + 1, retry_at=None)
+                if draft.outage.phase is PaymentPhase.DUE:
+                    await self._begin_payment(connection, draft)
+            return standing_of(await draft.write(connection))
 
     async def record_outcome(self, outage_id: str, outcome: SettlementOutcome, at: datetime) -> OutageStanding:
         """Write down what the engine says of the payment; a pending outcome, or the same again, changes nothing.
@@ -96,34 +91,22 @@ class OutageDesk:
             Unavailable: the database does not answer.
         """
         async with self._database.begin() as connection:
-            outage = await _lock_and_see(connection, outage_id)
+            draft = await StoryDraft.lock(connection, outage_id, at=at)
+            outage = draft.outage
             if outcome.status is SettlementStatus.FAILED and outage.phase is PaymentPhase.SETTLING:
                 # A failure alone is not for good. Where a story was reset, or told late, the next try may be in
                 # flight by now: the engine's row decides.
                 outcome = (await self._settlements.read(connection, outage.settlement_id)).outcome
             phase, retry_at = phase_after(outcome, retries=outage.retries, at=at)
-            if outage.phase is not PaymentPhase.SETTLING or phase is PaymentPhase.SETTLING:
-                return standing_of(outage)
-            match phase:
-                case PaymentPhase.CONFIRMED:
-                    outage = await self._advance(
-                        connection,
-                        outage,
-                        phase,
-                        at,
-                        tx_hash=outcome.tx_hash,
-                        ledger=outcome.ledger,
-                        confirmed_at=outcome.closed_at or at,
-                        reason_code=None,
-                        reason=None,
-                        reason_details={},
-                    )
-                    await tell_of(connection, outage, EventType.PAYMENT_CONFIRMED, at=at)
-                case PaymentPhase.CANCELLED:
-                    outage = await self._withdraw(connection, outage, at)
-                case _:
-                    outage = await self._not_paid(connection, outage, phase, outcome, at=at, retry_at=retry_at)
-            return standing_of(outage)
+            if outage.phase is PaymentPhase.SETTLING and phase is not PaymentPhase.SETTLING:
+                match phase:
+                    case PaymentPhase.CONFIRMED:
+                        _confirm(draft, outcome, at)
+                    case PaymentPhase.CANCELLED:
+                        _withdraw(draft, at)
+                    case _:
+                        _not_paid(draft, phase, outcome, at=at, retry_at=retry_at)
+            return standing_of(await draft.write(connection))
 
     async def ask_person(self, outage_id: str, reason: str, at: datetime) -> OutageStanding:
         """Have a person look at a payment that has no proof yet; once per payment. It stays settling.
@@ -133,70 +116,43 @@ class OutageDesk:
             Unavailable: the database does not answer.
         """
         async with self._database.begin() as connection:
-            outage = await lock_outage(connection, outage_id)
-            fresh = await connection.execute(
-                update(outages)
-                .where(outages.c.outage_id == outage_id, outages.c.asked_person_at.is_(None))
-                .values(asked_person_at=at)
-            )
-            if fresh.rowcount:
-                await tell_of(connection, outage, EventType.PAYMENT_UNKNOWN, reason=reason, at=at)
-            return standing_of(outage)
+            draft = await StoryDraft.lock(connection, outage_id, at=at)
+            asked = select(outages.c.asked_person_at).where(outages.c.outage_id == outage_id)
+            if (await connection.execute(asked)).scalar_one() is None:
+                draft.change(asked_person_at=at)
+                draft.tell(EventType.PAYMENT_UNKNOWN, reason=reason)
+            return standing_of(await draft.write(connection))
 
-    async def _warn(self, connection: AsyncConnection, outage: Outage, at: datetime) -> Outage:
-        """Tell of the highest warning that is due, and record all of them."""
-        due = warnings_due(outage, at=at)
-        if not due:
-            return outage
-        for percent in due:
-            await connection.execute(
-                postgresql.insert(warnings)
-                .values(outage_id=outage.outage_id, percent=percent, recorded_at=at, told=percent == due[-1])
-                .on_conflict_do_nothing()
-            )
-        await tell_of(connection, outage, EventType.OUTAGE_WARNING, percent=str(due[-1]), at=at)
-        return await find_outage(connection, outage.outage_id)
-
-    async def _decide(self, connection: AsyncConnection, outage: Outage, at: datetime) -> Outage:
+    def _decide(self, draft: StoryDraft, at: datetime) -> None:
+        outage = draft.outage
         if outage.resolved_at is None:
             raise AssertionError(f"{outage.outage_id} is resolved without a time")
         decision = decision_of(outage.severity, minutes_to_repair(outage.detected_at, outage.resolved_at), at=at)
-        why = self._rules.why_approval(decision.amount, await _operator_terms(connection, outage.operator_id))
-        await connection.execute(
-            insert(decisions).values(
-                outage_id=outage.outage_id,
-                needs_approval=why is not None,
-                why_approval=why,
-                **decision.model_dump(),
-            )
+        why = self._rules.why_approval(decision.amount, draft.terms)
+        row = insert(decisions).values(
+            outage_id=outage.outage_id,
+            needs_approval=why is not None,
+            why_approval=why,
+            **decision.model_dump(),
         )
-        phase = PaymentPhase.AWAITING_APPROVAL if why else PaymentPhase.DUE
-        outage = await self._advance(connection, outage, phase, at)
-        await tell_of(connection, outage, EventType.OUTAGE_DECIDED, at=at)
+        draft.add("decision", row, decision=decision)
+        _advance(draft, PaymentPhase.AWAITING_APPROVAL if why else PaymentPhase.DUE)
+        draft.tell(EventType.OUTAGE_DECIDED)
         if why:
-            await tell_of(connection, outage, EventType.PAYMENT_AWAITING_APPROVAL, reason=why, at=at)
-        return outage
+            draft.tell(EventType.PAYMENT_AWAITING_APPROVAL, reason=why)
 
-    async def _begin_payment(self, connection: AsyncConnection, outage: Outage, at: datetime) -> Outage:
+    async def _begin_payment(self, connection: AsyncConnection, draft: StoryDraft) -> None:
         try:
-            intent = self._intent(outage)
-            # A conflict must not take the decision back with it.
-            async with connection.begin_nested():
-                await self._accept(connection, intent)
+            # Both compare before they write: a conflict leaves this transaction as it was.
+            await self._accept(connection, self._intent(draft.outage))
         except Refused as refusal:
             refused = SettlementOutcome.failed(
-                outage.settlement_id, refusal.code, refusal.message, **refusal.details
+                draft.outage.settlement_id, refusal.code, refusal.message, **refusal.details
             )
-            return await self._not_paid(connection, outage, PaymentPhase.REFUSED, refused, at=at)
-        outage = await self._advance(
-            connection,
-            outage,
-            PaymentPhase.SETTLING,
-            at,
-            asked_person_at=None,
-        )
-        await tell_of(connection, outage, EventType.PAYMENT_SUBMITTED, at=at)
-        return outage
+            _not_paid(draft, PaymentPhase.REFUSED, refused, at=draft.at)
+        else:
+            _advance(draft, PaymentPhase.SETTLING, asked_person_at=None)
+            draft.tell(EventType.PAYMENT_SUBMITTED)
 
     async def _accept(self, connection: AsyncConnection, intent: Intent) -> None:
         """Hand the intent over; a settlement that has failed begins again, also with corrected arguments.
@@ -236,81 +192,75 @@ class OutageDesk:
             contracts=self._contracts,
         )
 
-    async def _not_paid(
-        self,
-        connection: AsyncConnection,
-        outage: Outage,
-        phase: PaymentPhase,
-        outcome: SettlementOutcome,
-        *,
-        at: datetime,
-        retry_at: datetime | None = None,
-    ) -> Outage:
-        if outage.cancel_requested_at is not None:
-            return await self._withdraw(connection, outage, at)
-        if outage.status is OutageStatus.DISPUTED:
-            phase, retry_at = PaymentPhase.HELD, None
-        outage = await self._advance(
-            connection,
-            outage,
-            phase,
-            at,
-            retry_at=retry_at,
-            reason_code=outcome.reason_code,
-            reason=outcome.reason,
-            reason_details=outcome.details,
+
+def _warn(draft: StoryDraft, at: datetime) -> None:
+    """Tell of the highest warning that is due, and record all of them."""
+    outage = draft.outage
+    due = warnings_due(outage, at=at)
+    for percent in due:
+        row = postgresql.insert(warnings).values(
+            outage_id=outage.outage_id, percent=percent, recorded_at=at, told=percent == due[-1]
         )
-        await tell_of(
-            connection,
-            outage,
-            EventType.PAYMENT_RETRYING if phase is PaymentPhase.RETRYING else EventType.PAYMENT_REFUSED,
-            at=at,
-        )
-        return outage
-
-    async def _withdraw(self, connection: AsyncConnection, outage: Outage, at: datetime) -> Outage:
-        """Nothing will be paid: because the outage was to be cancelled, or its payment alone was."""
-        asked = outage.cancel_requested_at is not None
-        values: dict[str, Any] = {"status": OutageStatus.CANCELLED, "cancelled_at": at} if asked else {}
-        outage = await self._advance(connection, outage, PaymentPhase.CANCELLED, at, **values)
-        said = EventType.OUTAGE_CANCELLED if asked else EventType.PAYMENT_CANCELLED
-        await tell_of(connection, outage, said, at=at)
-        return outage
-
-    async def _advance(
-        self,
-        connection: AsyncConnection,
-        outage: Outage,
-        phase: PaymentPhase,
-        at: datetime,
-        **values: Any,
-    ) -> Outage:
-        try:
-            check_phase(outage.outage_id, outage.phase, phase)
-        except Conflict as error:
-            raise AssertionError(str(error)) from error
-        return await change_outage(connection, outage.outage_id, at=at, by_story=True, phase=phase, **values)
+        warned = tuple(sorted({*outage.warned, *due}))
+        draft.add(f"warning_{percent}", row.on_conflict_do_nothing(), warned=warned)
+    if due:
+        draft.tell(EventType.OUTAGE_WARNING, percent=str(due[-1]))
 
 
-async def _lock_and_see(connection: AsyncConnection, outage_id: str) -> Outage:
-    """Lock the outage, and note that the story has seen it as it is: no wake is owed to it."""
-    outage = await lock_outage(connection, outage_id)
-    await connection.execute(
-        update(outages).where(outages.c.outage_id == outage_id).values(seen_version=outages.c.version)
+def _confirm(draft: StoryDraft, outcome: SettlementOutcome, at: datetime) -> None:
+    _advance(
+        draft,
+        PaymentPhase.CONFIRMED,
+        tx_hash=outcome.tx_hash,
+        ledger=outcome.ledger,
+        confirmed_at=outcome.closed_at or at,
+        reason_code=None,
+        reason=None,
+        reason_details={},
     )
-    return outage
+    draft.tell(EventType.PAYMENT_CONFIRMED)
 
 
-async def _operator_terms(connection: AsyncConnection, operator_id: str | None) -> OperatorTerms:
-    """Read an operator's own switch and limit; one that is not registered has none."""
-    query = select(operators.c.auto_payment, operators.c.auto_payment_max_units).where(
-        operators.c.id == operator_id
+def _not_paid(
+    draft: StoryDraft,
+    phase: PaymentPhase,
+    outcome: SettlementOutcome,
+    *,
+    at: datetime,
+    retry_at: datetime | None = None,
+) -> None:
+    if draft.outage.cancel_requested_at is not None:
+        _withdraw(draft, at)
+        return
+    if draft.outage.status is OutageStatus.DISPUTED:
+        phase, retry_at = PaymentPhase.HELD, None
+    _advance(
+        draft,
+        phase,
+        retry_at=retry_at,
+        reason_code=outcome.reason_code,
+        reason=outcome.reason,
+        reason_details=outcome.details,
     )
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
-        return OperatorTerms()
-    limit = row.auto_payment_max_units
-    return OperatorTerms(auto=row.auto_payment, auto_max=None if limit is None else Amount(limit))
+    draft.tell(
+        EventType.PAYMENT_RETRYING if phase is PaymentPhase.RETRYING else EventType.PAYMENT_REFUSED,
+    )
+
+
+def _withdraw(draft: StoryDraft, at: datetime) -> None:
+    """Nothing will be paid: because the outage was to be cancelled, or its payment alone was."""
+    asked = draft.outage.cancel_requested_at is not None
+    values: dict[str, Any] = {"status": OutageStatus.CANCELLED, "cancelled_at": at} if asked else {}
+    _advance(draft, PaymentPhase.CANCELLED, **values)
+    draft.tell(EventType.OUTAGE_CANCELLED if asked else EventType.PAYMENT_CANCELLED)
+
+
+def _advance(draft: StoryDraft, phase: PaymentPhase, **values: Any) -> None:
+    try:
+        check_phase(draft.outage.outage_id, draft.outage.phase, phase)
+    except Conflict as error:
+        raise AssertionError(str(error)) from error
+    draft.change(phase=phase, **values)
 
 
 def standing_of(outage: Outage) -> OutageStanding:

@@ -13,11 +13,13 @@ from typing import Any, Final, Protocol
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database.outage_news import tell_of
-from adapters.database.outage_rows import change_outage, find_outage, lock_outage
+from adapters.database.outage_news import event_about
+from adapters.database.outage_rows import OutageDraft
 from adapters.database.outages_tables import approvals, decisions, outage_numbers, outages
+from adapters.database.outbox import telling
 from domain.errors import Conflict, InvalidInput
 from domain.events import EventType
+from domain.instants import instant
 from domain.outage import Outage, OutageStatus, check_transition
 from domain.settlement import Control, SettlementOutcome, SettlementStatus
 from domain.sla import Severity, minutes_to_repair
@@ -31,6 +33,24 @@ from domain.sla_payment import (
 
 CLOCK_SKEW_MAX: Final = timedelta(minutes=5)
 """How far ahead of our clock a reported time may be."""
+
+
+_NEXT_NUMBER: Final = select(outage_numbers.next_value())
+_REPORTED: Final = (
+    "outage_id",
+    "site_name",
+    "description",
+    "severity",
+    "status",
+    "operator_id",
+    "operator_wallet",
+    "noc_team_wallet",
+    "detected_at",
+    "reported_at",
+    "reported_by",
+    "phase",
+    "changed_at",
+)
 
 
 class Settlements(Protocol):
@@ -69,28 +89,25 @@ class OutageBook:
             InvalidInput: `detected_at` has no zone or lies ahead.
         """
         _not_ahead("detected_at", detected_at, at)
-        number: int = (await connection.execute(select(outage_numbers.next_value()))).scalar_one()
-        outage_id = f"OUT{number:03d}"
-        await connection.execute(
-            insert(outages).values(
-                outage_id=outage_id,
-                number=number,
-                site_name=site_name,
-                description=description,
-                severity=severity,
-                status=OutageStatus.OPEN,
-                operator_id=operator_id,
-                operator_wallet=operator_wallet,
-                noc_team_wallet=noc_team_wallet,
-                detected_at=detected_at,
-                reported_at=at,
-                reported_by=by,
-                phase=PaymentPhase.NONE,
-                changed_at=at,
-            )
+        number: int = (await connection.execute(_NEXT_NUMBER)).scalar_one()
+        outage = Outage(
+            outage_id=f"OUT{number:03d}",
+            site_name=site_name,
+            description=description,
+            severity=severity,
+            status=OutageStatus.OPEN,
+            operator_id=operator_id,
+            operator_wallet=operator_wallet,
+            noc_team_wallet=noc_team_wallet,
+            detected_at=detected_at,
+            reported_at=at,
+            reported_by=by,
+            phase=PaymentPhase.NONE,
+            changed_at=at,
         )
-        outage = await find_outage(connection, outage_id)
-        await tell_of(connection, outage, EventType.OUTAGE_REPORTED, at=at)
+        news = telling([event_about(outage, EventType.OUTAGE_REPORTED, at=at)])
+        row = {name: getattr(outage, name) for name in _REPORTED}
+        await connection.execute(insert(outages).values(number=number, **row).add_cte(news.cte("news")))
         return outage
 
     async def acknowledge(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:
@@ -99,20 +116,18 @@ class OutageBook:
         Raises:
             Conflict: `wrong_state`.
         """
-        outage = await lock_outage(connection, outage_id)
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
         if outage.status is OutageStatus.ACKNOWLEDGED:
             return outage
         check_transition(outage_id, outage.status, OutageStatus.ACKNOWLEDGED)
-        outage = await change_outage(
-            connection,
-            outage_id,
-            at=at,
+        draft.change(
             status=OutageStatus.ACKNOWLEDGED,
             acknowledged_at=at,
             acknowledged_by=by,
         )
-        await tell_of(connection, outage, EventType.OUTAGE_ACKNOWLEDGED, at=at)
-        return outage
+        draft.tell(EventType.OUTAGE_ACKNOWLEDGED)
+        return await draft.write(connection)
 
     async def resolve(
         self,
@@ -132,7 +147,8 @@ class OutageBook:
             InvalidInput: resolved before it was detected, ahead of now, or without a zone.
             Conflict: it was resolved at another time or with another RCA, or cannot be resolved any more.
         """
-        outage = await lock_outage(connection, outage_id)
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
         minutes_to_repair(outage.detected_at, resolved_at)
         _not_ahead("resolved_at", resolved_at, at)
         if outage.status is OutageStatus.RESOLVED:
@@ -142,7 +158,7 @@ class OutageBook:
         values: dict[str, Any] = {"status": OutageStatus.RESOLVED}
         corrected = outage.resolved_at != resolved_at or (rca is not None and rca != outage.rca)
         if corrected:
-            await self._supersede_decision(connection, outage, at)
+            await self._supersede_decision(connection, draft)
             values |= {"resolved_at": resolved_at, "resolved_by": by}
             if rca is not None:
                 values |= {"rca": rca, "rca_hash": rca_hash_of(rca)}
@@ -154,23 +170,26 @@ class OutageBook:
             )
         elif outage.phase is PaymentPhase.SETTLING:
             await self._ask_engine(connection, outage, Control.NONE)
-        outage = await change_outage(connection, outage_id, at=at, **values)
-        await tell_of(connection, outage, EventType.OUTAGE_RESOLVED, at=at)
-        return outage
+        draft.change(**values)
+        draft.tell(EventType.OUTAGE_RESOLVED)
+        return await draft.write(connection)
 
-    async def _supersede_decision(self, connection: AsyncConnection, outage: Outage, at: datetime) -> None:
+    async def _supersede_decision(self, connection: AsyncConnection, draft: OutageDraft) -> None:
         """Let a disputed outage be decided anew, unless a payment by the old decision may be on its way."""
+        outage = draft.outage
         if outage.phase is PaymentPhase.SETTLING or outage.phase.final:
             where = "on its way" if outage.phase is PaymentPhase.SETTLING else outage.phase
             raise Conflict(
                 f"the payment of {outage.outage_id} by its recorded time is {where}; it cannot be corrected",
                 resolved_at=f"recorded as {_stamp(outage.resolved_at)}",
             )
-        await connection.execute(
-            update(decisions)
-            .where(decisions.c.outage_id == outage.outage_id, decisions.c.superseded_at.is_(None))
-            .values(superseded_at=at)
-        )
+        if outage.decision is not None:
+            superseded = (
+                update(decisions)
+                .where(decisions.c.outage_id == outage.outage_id, decisions.c.superseded_at.is_(None))
+                .values(superseded_at=draft.at)
+            )
+            draft.add("superseded", superseded, decision=None, approved_by=None, approved_at=None)
 
     async def _ask_engine(self, connection: AsyncConnection, outage: Outage, control: Control) -> None:
         """Hold, resume or cancel the settlement; one that just failed is left to the story, which sees the row."""
@@ -192,13 +211,15 @@ class OutageBook:
         Raises:
             Conflict: `wrong_state`: it is paid or cancelled already; or disputed already, for another reason.
         """
-        outage = await lock_outage(connection, outage_id)
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
         if outage.status is OutageStatus.DISPUTED:
             if reason is None or reason == outage.dispute_reason:
                 return outage
             if outage.dispute_reason is not None:
                 raise Conflict(f"{outage_id} is disputed already, for another reason", reason="already recorded")
-            return await change_outage(connection, outage_id, at=at, dispute_reason=reason)
+            draft.change(dispute_reason=reason)
+            return await draft.write(connection)
         _not_final(outage, "a dispute can no longer hold it")
         check_transition(outage_id, outage.status, OutageStatus.DISPUTED)
         values: dict[str, Any] = {"retry_at": None}
@@ -207,18 +228,15 @@ class OutageBook:
         else:
             check_phase(outage_id, outage.phase, PaymentPhase.HELD)
             values["phase"] = PaymentPhase.HELD
-        outage = await change_outage(
-            connection,
-            outage_id,
-            at=at,
+        draft.change(
             status=OutageStatus.DISPUTED,
             disputed_at=at,
             disputed_by=by,
             dispute_reason=reason,
             **values,
         )
-        await tell_of(connection, outage, EventType.OUTAGE_DISPUTED, at=at)
-        return outage
+        draft.tell(EventType.OUTAGE_DISPUTED)
+        return await draft.write(connection)
 
     async def cancel(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:
         """Withdraw an outage: nothing is paid.
@@ -229,26 +247,25 @@ class OutageBook:
         Raises:
             Conflict: `wrong_state`: it is paid already.
         """
-        outage = await lock_outage(connection, outage_id)
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
         if outage.status is OutageStatus.CANCELLED:
             return outage
         _not_final(outage, "it can no longer be cancelled")
         check_transition(outage_id, outage.status, OutageStatus.CANCELLED)
         if outage.phase is PaymentPhase.SETTLING:
             await self._ask_engine(connection, outage, Control.CANCEL)
-            return await change_outage(connection, outage_id, at=at, cancel_requested_at=at, cancelled_by=by)
+            draft.change(cancel_requested_at=at, cancelled_by=by)
+            return await draft.write(connection)
         check_phase(outage_id, outage.phase, PaymentPhase.CANCELLED)
-        outage = await change_outage(
-            connection,
-            outage_id,
-            at=at,
+        draft.change(
             status=OutageStatus.CANCELLED,
             phase=PaymentPhase.CANCELLED,
             cancelled_at=at,
             cancelled_by=by,
         )
-        await tell_of(connection, outage, EventType.OUTAGE_CANCELLED, at=at)
-        return outage
+        draft.tell(EventType.OUTAGE_CANCELLED)
+        return await draft.write(connection)
 
     async def approve(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:
         """Agree to a payment that waits for it; the same person again is the same answer.
@@ -257,7 +274,8 @@ class OutageBook:
             Forbidden: `four_eyes`: the person resolved the outage.
             Conflict: `wrong_state`: nothing waits for approval.
         """
-        outage = await lock_outage(connection, outage_id)
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
         if outage.approved_by == by:
             return outage
         if outage.phase is not PaymentPhase.AWAITING_APPROVAL:
@@ -268,12 +286,13 @@ class OutageBook:
         decision_id = select(decisions.c.decision_id).where(
             decisions.c.outage_id == outage_id, decisions.c.superseded_at.is_(None)
         )
-        await connection.execute(
-            insert(approvals).values(decision_id=decision_id.scalar_subquery(), approved_by=by, approved_at=at)
+        approval = insert(approvals).values(
+            decision_id=decision_id.scalar_subquery(), approved_by=by, approved_at=at
         )
-        outage = await change_outage(connection, outage_id, at=at, phase=PaymentPhase.DUE)
-        await tell_of(connection, outage, EventType.PAYMENT_APPROVED, at=at)
-        return outage
+        draft.add("approval", approval, approved_by=by, approved_at=at)
+        draft.change(phase=PaymentPhase.DUE)
+        draft.tell(EventType.PAYMENT_APPROVED)
+        return await draft.write(connection)
 
     async def request_retry(
         self,
@@ -291,7 +310,8 @@ class OutageBook:
             Conflict: `wrong_state`: it was not refused.
             Forbidden: `four_eyes`: who resolved or approved it names a wallet that was not known at the approval.
         """
-        outage = await lock_outage(connection, outage_id)
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
         if outage.phase not in {PaymentPhase.REFUSED, PaymentPhase.RETRYING}:
             raise Conflict(
                 f"the payment of {outage_id} is {outage.phase}; only a refused one is retried", code="wrong_state"
@@ -301,18 +321,15 @@ class OutageBook:
         )
         if named and outage.approved_by is not None:
             check_wallet_named_by(outage_id, people=(outage.resolved_by, outage.approved_by), by=by)
-        outage = await change_outage(
-            connection,
-            outage_id,
-            at=at,
+        draft.change(
             phase=PaymentPhase.DUE,
             retries=0,
             retry_at=None,
             operator_wallet=outage.operator_wallet or operator_wallet,
             noc_team_wallet=outage.noc_team_wallet or noc_team_wallet,
         )
-        await tell_of(connection, outage, EventType.PAYMENT_RESUMED, at=at)
-        return outage
+        draft.tell(EventType.PAYMENT_RESUMED)
+        return await draft.write(connection)
 
 
 def rca_hash_of(rca: str) -> str:
@@ -333,7 +350,7 @@ def _not_ahead(field: str, moment: datetime, at: datetime) -> None:
             f"{field} has no time zone", **{field: "a time with a zone, such as 2026-01-16T10:00:00Z"}
         )
     if moment > at + CLOCK_SKEW_MAX:
-        raise InvalidInput(f"{field} lies in the future", **{field: f"at most {at.isoformat()}"})
+        raise InvalidInput(f"{field} lies in the future", **{field: f"at most {instant(at)}"})
 
 
 def _not_final(outage: Outage, consequence: str) -> None:
@@ -344,7 +361,7 @@ def _not_final(outage: Outage, consequence: str) -> None:
 
 
 def _stamp(at: datetime | None) -> str:
-    return "none" if at is None else at.isoformat().replace("+00:00", "Z")
+    return "none" if at is None else instant(at)
 
 
 def _same_resolution(outage: Outage, resolved_at: datetime, rca: str | None) -> None:
