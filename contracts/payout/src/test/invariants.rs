@@ -3,7 +3,7 @@
 
 use proptest::{collection::vec, prelude::*};
 use soroban_sdk::{testutils::Ledger as _, Address};
-use std::{collections::BTreeMap, vec::Vec};
+use std::{boxed::Box, collections::BTreeMap, vec::Vec};
 
 use super::world::{Answer, Code, Order, World, HELD, PER_CALL, PER_DAY};
 use crate::{Distribution, Settled};
@@ -26,7 +26,7 @@ enum Step {
 
 #[derive(Clone, Debug)]
 enum Known {
-    Paid(List, Distribution),
+    Paid(List, Box<Distribution>),
     Void,
 }
 
@@ -84,7 +84,7 @@ struct Model {
 #[derive(Debug)]
 enum Expected {
     Refused(Option<u32>),
-    Replay(Distribution),
+    Replay(Box<Distribution>),
     Payment { amount: i128, outcomes: Vec<u8> },
 }
 
@@ -150,7 +150,8 @@ impl Model {
         for (who, amount) in list.iter().filter(|(who, _)| *who < 2) {
             self.received[*who] += amount;
         }
-        self.known.insert(id, Known::Paid(list.clone(), paid));
+        self.known
+            .insert(id, Known::Paid(list.clone(), Box::new(paid)));
     }
 }
 
@@ -217,7 +218,7 @@ fn play(code: Code, steps: &[Step]) -> Result<(), TestCaseError> {
                     (Expected::Replay(first), answer) => {
                         let replay = Distribution {
                             replayed: true,
-                            ..first
+                            ..*first
                         };
                         prop_assert_eq!(answer, Ok(replay));
                     }

@@ -284,8 +284,4 @@ impl Order {
     pub fn arguments(&self, env: &Env) -> Vec<Val> {
         (&self.id, &self.token, &self.recipients).into_val(env)
     }
-
-    pub fn total(&self) -> i128 {
-        self.recipients.iter().map(|(_, amount)| amount).sum()
-    }
 }

@@ -1,7 +1,7 @@
 //! What each call costs, measured on the committed wasm between classic accounts
-//! with trustlines, as on a network. `contracts/budgets.toml` keeps the figures;
-//! a call that grows by more than the margin fails here.
+//! with trustlines, as on a network.
 
+use cost_budgets::Figures;
 use soroban_sdk::{
     testutils::Address as _,
     xdr::{
@@ -11,16 +11,10 @@ use soroban_sdk::{
     },
     Address, Env, TryFromVal,
 };
-use std::{collections::BTreeMap, format, fs, println, rc::Rc, string::String, vec::Vec};
+use std::{rc::Rc, vec::Vec};
 
 use super::world::{new_env, Code, Order, World, WASM};
 use crate::Severity;
-
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../budgets.toml");
-const UPDATE: &str = "HOLDFAST_UPDATE_BUDGETS";
-const MARGIN_PERCENT: i64 = 10;
-
-type Figures = BTreeMap<&'static str, i64>;
 
 fn account(env: &Env, number: u8) -> (AccountId, Address) {
     let id = AccountId(PublicKey::PublicKeyTypeEd25519(Uint256([number; 32])));
@@ -52,18 +46,9 @@ fn account(env: &Env, number: u8) -> (AccountId, Address) {
 fn measure(world: &World, call: impl FnOnce(&World)) -> Figures {
     world.env.mock_all_auths();
     call(world);
-    let spent = world.env.cost_estimate().resources();
+    let spent = cost_budgets::spent(&world.env);
     world.env.set_auths(&[]);
-    Figures::from([
-        ("instructions", spent.instructions),
-        ("memory_bytes", spent.mem_bytes),
-        ("disk_read_entries", spent.disk_read_entries.into()),
-        ("memory_read_entries", spent.memory_read_entries.into()),
-        ("write_entries", spent.write_entries.into()),
-        ("disk_read_bytes", spent.disk_read_bytes.into()),
-        ("write_bytes", spent.write_bytes.into()),
-        ("event_bytes", spent.contract_events_size_bytes.into()),
-    ])
+    spent
 }
 
 fn measure_all() -> Vec<(&'static str, Figures)> {
@@ -137,63 +122,7 @@ fn measure_all() -> Vec<(&'static str, Figures)> {
     ])
 }
 
-fn written(measured: &[(&'static str, Figures)]) -> String {
-    let mut text = String::from(
-        "# What each call costs: measured on contracts/wasm/sla_calculator.wasm between\n\
-         # classic accounts with trustlines, rent not counted.\n\
-         # Checked by the tests with a margin of 10 %. To accept other figures:\n\
-         #   cd contracts && HOLDFAST_UPDATE_BUDGETS=1 cargo test budgets\n",
-    );
-    for (call, figures) in measured {
-        text += &format!("\n[{call}]\n");
-        for (name, figure) in figures {
-            text += &format!("{name} = {figure}\n");
-        }
-    }
-    text
-}
-
-fn committed() -> BTreeMap<(String, String), i64> {
-    let text = fs::read_to_string(FILE).unwrap_or_default();
-    let mut call = String::new();
-    let mut budgets = BTreeMap::new();
-    for line in text.lines() {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
-            call = name.into();
-        } else if let Some((name, figure)) = line.split_once(" = ") {
-            budgets.insert((call.clone(), name.into()), figure.parse().unwrap());
-        }
-    }
-    budgets
-}
-
 #[test]
 fn budgets_are_kept() {
-    let measured = measure_all();
-    if std::env::var_os(UPDATE).is_some() {
-        fs::write(FILE, written(&measured)).unwrap();
-    }
-    let budgets = committed();
-    let mut grown = Vec::new();
-    for (call, figures) in &measured {
-        println!("{call}: {figures:?}");
-        for (name, figure) in figures {
-            let Some(budget) = budgets.get(&((*call).into(), (*name).into())) else {
-                grown.push(format!("{call}.{name}: {figure}, no budget"));
-                continue;
-            };
-            if figure * 100 > budget * (100 + MARGIN_PERCENT) {
-                grown.push(format!("{call}.{name}: {figure}, budget {budget}"));
-            }
-        }
-    }
-    assert!(
-        grown.is_empty(),
-        "more than {MARGIN_PERCENT} % above contracts/budgets.toml:\n  {}\n\
-         Make it cheaper, or accept it: {UPDATE}=1 cargo test budgets",
-        grown.join("\n  ")
-    );
+    cost_budgets::keep("sla_calculator", &measure_all());
 }
