@@ -144,6 +144,9 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = _table(
         "nothing_payable", 422, "Not one recipient can be paid", "See each recipient's code; mend it, then retry."
     ),
     # what comes back from a signer
+    ErrorCode(
+        "signer_refused", 422, "The payer's signer will not sign", "Mend the setting that is named; then retry."
+    ),
     ErrorCode("signature_refused", 422, "The signature is not acceptable", "See `detail`."),
     ErrorCode(
         "signature_malformed", 422, "It cannot be read as what was asked for", "Send the signed XDR itself."
@@ -186,6 +189,9 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = _table(
     ErrorCode("ledger_unavailable", 503, "The ledger's RPC does not answer", "Check STELLAR_SOROBAN_RPC_URL."),
     ErrorCode("database_unavailable", 503, "The database does not answer", "Check DATABASE_URL."),
     ErrorCode("temporal_unavailable", 503, "Temporal does not answer", "Check TEMPORAL_ADDRESS."),
+    ErrorCode(
+        "signer_unavailable", 503, "The payer's signer does not answer", "Check `PAYOUT_SIGNER`'s settings."
+    ),
     ErrorCode("no_lane_free", 503, "Every lane is busy", "Wait for a ledger, or raise LANES_MAX."),
     ErrorCode(
         "busy_source", 503, "The source has a transaction in the queue", "It is sent after the next ledger."
