@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from domain.money import Amount
 from settings.fields import AccountId, Accounts, AmountValue, ContractId, Contracts, Seed, setting
-from settings.stellar import StellarSettings, is_local
+from settings.stellar import StellarSettings, is_local, native_contract
 
 _AMOUNT_RIGHT: Final = "a plain decimal number with at most 7 decimals, such as 10000 or 0.5"
+
+
+def _allowed_by_default(above: Mapping[str, Any]) -> tuple[str, ...]:
+    """The deployment's own tokens; XLM moves by payouts alone."""
+    tokens = [above.get("usdc_token_address"), above.get("nociq_token_address")]
+    if above.get("payout_contract_id"):
+        tokens.append(native_contract(above["stellar_network_passphrase"]))
+    return tuple(token for token in tokens if token)
 
 
 class PaymentSettings(StellarSettings):
@@ -42,12 +51,30 @@ class PaymentSettings(StellarSettings):
         default=(),
         right="Stellar addresses (G… or C…), comma-separated",
     )
+    payout_contract_id: ContractId | None = setting(
+        "The payout contract.",
+        default=None,
+        default_text="deployed by `holdfast up` on the local network",
+        right="a contract id: C and 55 more letters and digits, with a valid checksum; `holdfast deploy` prints it",
+    )
+    payout_cap_per_day: AmountValue = setting(
+        "The payout contract's own cap for a day (UTC), which a stolen payer's key cannot exceed; `holdfast deploy` sets it.",
+        default_from=lambda above: above.get("policy_day_amount"),
+        default_text="POLICY_DAY_AMOUNT",
+        unit="of each asset",
+        right=_AMOUNT_RIGHT,
+    )
+    payout_cap_per_call: AmountValue = setting(
+        "The payout contract's own cap for a call, which may pay a list of people; `holdfast deploy` sets it.",
+        default_from=lambda above: above.get("payout_cap_per_day"),
+        default_text="PAYOUT_CAP_PER_DAY",
+        unit="of each asset",
+        right=_AMOUNT_RIGHT,
+    )
     allowed_assets: Contracts = setting(
         "The token contracts that payments may move.",
-        default_from=lambda above: tuple(
-            token for token in (above.get("usdc_token_address"), above.get("nociq_token_address")) if token
-        ),
-        default_text="USDC_TOKEN_ADDRESS and NOCIQ_TOKEN_ADDRESS",
+        default_from=_allowed_by_default,
+        default_text="USDC_TOKEN_ADDRESS, NOCIQ_TOKEN_ADDRESS, and XLM's where PAYOUT_CONTRACT_ID is set",
         right="contract ids (C…), comma-separated",
     )
 
@@ -92,12 +119,6 @@ class PaymentSettings(StellarSettings):
         right="1 to 10000",
         ge=1,
         le=10_000,
-    )
-    payout_contract_id: ContractId | None = setting(
-        "The payout contract.",
-        default=None,
-        default_text="none",
-        right="a contract id: C and 55 more letters and digits, with a valid checksum",
     )
     payout_method_name: str = setting(
         "The payout contract's function.",

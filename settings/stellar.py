@@ -78,6 +78,13 @@ def public_key(seed: SecretStr | None) -> str | None:
     return Keypair.from_secret(seed.get_secret_value()).public_key
 
 
+def native_contract(network_passphrase: str) -> str:
+    """Give the id of XLM's asset contract, which is the network's own."""
+    from stellar_sdk import Asset  # noqa: PLC0415
+
+    return Asset.native().contract_id(network_passphrase)
+
+
 def derived_mnemonic(above: dict[str, Any]) -> SecretStr:
     """Derive the lanes' phrase from the pool's secret key: another deployment has other lanes.
 
