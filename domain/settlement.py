@@ -64,7 +64,8 @@ TRANSITIONS: Final[Mapping[SettlementStatus, Mapping[SettlementStatus, str]]] = 
         },
         _S.AWAITING_SIGNATURE: {
             _S.BUILT: "stale or expired while it waited: rebuilt on the same pin, the old one superseded",
-            _S.QUEUED: "a valid signature arrived",
+            _S.QUEUED: "enough valid signatures arrived",
+            _S.CONFIRMED: "the marker was there already",
             _S.FAILED: "refused while it waited; the lane never signed",
             _S.CANCELLED: "withdrawn while it waited; without the lane's signature it can never land",
         },

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     Numeric,
     Table,
     Text,
@@ -60,6 +61,10 @@ settlements: Final = Table(
     Column("builds", Integer, nullable=False, server_default="0"),
     Column("pin_id", BigInteger),
     Column("attempt_id", BigInteger),
+    Column("request_id", Text),
+    Column("expires_at", _INSTANT),
+    Column("entry_until", BigInteger),
+    Column("ending", JSONB),
     Column("reserved_on", Date),
     Column("control", Text, nullable=False, server_default="none"),
     Column("needs_person", Text),
@@ -67,6 +72,7 @@ settlements: Final = Table(
     Column("ledger", BigInteger),
     Column("closed_at", _INSTANT),
     Column("fee_charged", BigInteger),
+    Column("outcomes", LargeBinary),
     Column("reason_code", Text),
     Column("reason", Text),
     Column("details", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
@@ -88,7 +94,10 @@ settlements: Final = Table(
         postgresql_where=text("reserved_on IS NOT NULL"),
     ),
     comment="One movement of money each. The id is UNIQUE for good: lock 1 of 4. `pin_id` and `attempt_id` are the"
-    " held pin and its newest envelope; `reserved_on` is the day whose limit it counts against until it fails.",
+    " held pin and its newest envelope; `reserved_on` is the day whose limit it counts against until it fails."
+    " `request_id` is the live signing request. `entry_until` is the last ledger in which an authorization entry"
+    " that was shown is valid: until then `ending` says how it ends where nobody uses that entry. `outcomes` has a"
+    " byte a recipient.",
 )
 
 settlement_transitions: Final = Table(
