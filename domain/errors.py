@@ -53,6 +53,12 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = _table(
         "This idempotency key was used for something else",
         "Use a new key, or send the first payload again.",
     ),
+    ErrorCode(
+        "bad_rows",
+        422,
+        "The batch has bad rows",
+        "Mend the rows that `errors` names, or send it with on_bad_rows=skip to pay the others.",
+    ),
     ErrorCode("wrong_state", 409, "Its state does not allow that", "Read its status first."),
     ErrorCode("four_eyes", 403, "The person who began it may not approve it", "Ask another person."),
     ErrorCode("not_ready", 503, "Holdfast is not ready to move money", "See `/ready` and `holdfast doctor`."),

@@ -45,6 +45,14 @@ class EventType(StrEnum):
     PAYOUT_CANCELLED = "payout.cancelled"
     PAYOUT_SIGNATURE_REQUESTED = "payout.signature_requested"
     PAYOUT_SIGNATURE_SUPERSEDED = "payout.signature_superseded"
+    BATCH_ACCEPTED = "batch.accepted"
+    BATCH_AWAITING_APPROVAL = "batch.awaiting_approval"
+    BATCH_APPROVED = "batch.approved"
+    BATCH_PAUSED = "batch.paused"
+    BATCH_RESUMED = "batch.resumed"
+    BATCH_STOPPED = "batch.stopped"
+    BATCH_COMPLETED = "batch.completed"
+    BATCH_CANCELLED = "batch.cancelled"
     ALLOWANCE_ENDING = "allowance.ending"
     WALLET_READY = "wallet.ready"
     WALLET_FAILED = "wallet.failed"
@@ -68,6 +76,8 @@ _NEEDS_PERSON = frozenset(
         EventType.PAYOUT_AWAITING_APPROVAL,
         EventType.PAYOUT_UNKNOWN,
         EventType.PAYOUT_FAILED,
+        EventType.BATCH_AWAITING_APPROVAL,
+        EventType.BATCH_STOPPED,
         EventType.ALLOWANCE_ENDING,
         EventType.OUTAGE_DISPUTED,
         EventType.WALLET_FAILED,

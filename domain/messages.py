@@ -54,6 +54,14 @@ _HEADLINES: Final[Mapping[EventType, str]] = MappingProxyType(
         _T.PAYOUT_HELD: "the payout {name} is held",
         _T.PAYOUT_RESUMED: "the payout {name} goes on",
         _T.PAYOUT_CANCELLED: "the payout {name} was cancelled; nothing was paid",
+        _T.BATCH_ACCEPTED: "the batch {name} was accepted",
+        _T.BATCH_AWAITING_APPROVAL: "the batch {name} waits for approval",
+        _T.BATCH_APPROVED: "the batch {name} was approved",
+        _T.BATCH_PAUSED: "the batch {name} is paused",
+        _T.BATCH_RESUMED: "the batch {name} goes on",
+        _T.BATCH_STOPPED: "the batch {name} has stopped and waits for a person",
+        _T.BATCH_COMPLETED: "the batch {name} is completed: {paid} paid, {failed} failed, {bad} bad",
+        _T.BATCH_CANCELLED: "the batch {name} was cancelled: {paid} had been paid",
         _T.ALLOWANCE_ENDING: "the allowance of {name} ends in {days} days",
         _T.WALLET_READY: "a wallet is ready",
         _T.WALLET_FAILED: "a wallet could not be made",
@@ -74,6 +82,9 @@ _ASKS: Final[Mapping[EventType, str]] = MappingProxyType(
         " POST /api/v1/payouts/{name}/approve.",
         _T.PAYOUT_FAILED: "Mend what the reason names, then POST /api/v1/payouts/{name}/retry.",
         _T.PAYOUT_UNKNOWN: "Do not pay it by another way: it is looked up until there is proof.",
+        _T.BATCH_AWAITING_APPROVAL: "Another person than the one who sent it approves it:"
+        " POST /api/v1/batches/{name}/approve.",
+        _T.BATCH_STOPPED: "Mend what the reason names, then POST /api/v1/batches/{name}/resume.",
         _T.ALLOWANCE_ENDING: "The operator approves again until a later ledger.",
         _T.SYSTEM_FROZEN: "`holdfast thaw` when it is safe.",
         _T.SYSTEM_HALTED: "`holdfast reconcile`.",
@@ -125,6 +136,8 @@ def compose(event: Event, *, explorer_url: str, api_url: str) -> Message:
         lines.append(f"On the ledger: {explorer_url.rstrip('/')}/tx/{event.data['tx_hash']}")
     if event.subject.startswith("outage:"):
         lines.append(f"The record: {api_url.rstrip('/')}/api/v1/outages/{name}")
+    if event.subject.startswith("batch:"):
+        lines.append(f"The record: {api_url.rstrip('/')}/api/v1/batches/{name}")
     if event.subject.startswith("payout:"):
         lines.append(f"The record: {api_url.rstrip('/')}/api/v1/payouts/{name}")
     # A line break in a subject would begin another header.
