@@ -18,14 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Envelope, Proof, Send, Settlement, Simulation
 from adapters.database.engine import Database
+from adapters.database.pin_rows import end_pin, insert_attempt, insert_send, return_pin, take_lane
 from adapters.database.settlement_rows import (
     as_believed,
     as_outcome,
     check_day,
     differences,
-    end_pin,
-    insert_attempt,
-    insert_send,
     intent_columns,
     locked,
     move,
@@ -33,9 +31,7 @@ from adapters.database.settlement_rows import (
     read_settlement,
     record,
     reread,
-    return_pin,
     set_status,
-    take_lane,
     today,
     why_stopped,
 )
