@@ -9,14 +9,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import Conflict, Forbidden
 from domain.money import Amount
 from domain.payout_policy import PolicyDecision
-from domain.settlement import Argument, Control, Intent, Invocation, SettlementOutcome, SettlementStatus, marker_id
+from domain.settlement import (
+    Argument,
+    Control,
+    Intent,
+    Invocation,
+    SettlementOutcome,
+    SettlementStatus,
+    SigningMode,
+    marker_id,
+)
 
 PAYOUT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,119}$"
 """What a payout may be called: it is part of the settlement's id and of the workflow's."""
@@ -24,8 +33,6 @@ KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
 """An idempotency key: 1 to 200 printable ASCII characters without spaces."""
 RESERVED_IDS: Final = frozenset({"stats", "signatures", "signing-requests"})
 """Words that stand in a payout's place in paths."""
-
-Signing = Literal["envelope", "auth_entry"]
 
 
 class PayoutMode(StrEnum):
@@ -135,7 +142,7 @@ class PayoutRequest(BaseModel):
     memo: str | None = None
     not_before: datetime | None = None
     ordered: bool = False
-    signing: Signing | None = None
+    signing: SigningMode | None = None
 
     @property
     def amount(self) -> Amount:
@@ -314,7 +321,7 @@ class PayoutTerms:
     payer: str
     deployment: str
     mode: PayoutMode
-    signing: Signing = "envelope"
+    signing: SigningMode = SigningMode.ENVELOPE
 
 
 def payout_intent(
@@ -324,7 +331,7 @@ def payout_intent(
     amount: Amount,
     token: str,
     mode: PayoutMode,
-    signing: Signing,
+    signing: SigningMode,
     terms: PayoutTerms,
     summary: str = "",
 ) -> Intent:
@@ -356,7 +363,7 @@ def payout_intent(
         destination=paid_to,
         summary=summary,
         build_only=mode is PayoutMode.BUILD_ONLY,
-        signing="envelope" if mode is PayoutMode.BUILD_ONLY else signing,
+        signing=SigningMode.ENVELOPE if mode is PayoutMode.BUILD_ONLY else signing,
     )
 
 
