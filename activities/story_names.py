@@ -16,7 +16,9 @@ SETTLE_BULK: Final = "settle-bulk"
 OUTAGE_STORY: Final = "OutageStory"
 WALLET_STORY: Final = "WalletStory"
 NIGHTLY_STORY: Final = "NightlyStory"
+RECONCILIATION_STORY: Final = "ReconciliationStory"
 PAYOUT_STORY: Final = "PayoutStory"
+BATCH_STORY: Final = "BatchStory"
 CHANGED_SIGNAL: Final = "changed"
 """The signal of every story; it carries nothing, and only wakes."""
 
@@ -41,3 +43,8 @@ def wallet_story_id(user_id: str) -> str:
 def payout_story_id(payout_id: str) -> str:
     """The workflow id of a payout's story: `payout:round-1-winner-1`."""
     return f"payout:{payout_id}"
+
+
+def batch_story_id(batch_id: str) -> str:
+    """The workflow id of a batch's story: `batch:bat0123456789abcdef`."""
+    return f"batch:{batch_id}"

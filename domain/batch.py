@@ -1,8 +1,8 @@
 """A batch: many payments of one asset, put into few contract calls. All of it is pure.
 
-A batch is cut into chunks when it is accepted, and a chunk is one settlement: its id says which rows it pays, so that
-a batch whose record was lost is cut the same way and pays nothing twice. A row stays in its chunk until the chunk's
-settlement is proved failed; only then do its rows go into other chunks, whose ids derive from it.
+A batch is cut into chunks when it is accepted, and a chunk is one settlement: its id says which rows it pays, so
+that a batch whose record was lost is cut the same way and pays nothing twice. A row stays in its chunk until the
+chunk's settlement is proved failed; only then do its rows go into other chunks, whose ids derive from it.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def batch_id_of(deployment: str, caller: str, key: str) -> str:
 class CallLimits:
     """What one contract call may hold.
 
-    `weight_max` bounds the rows' weights together (bytes of events, which the network bounds first), `rows_max` their
-    number, `units_max` their amounts: the contract's cap for a call and the policy's for one payment.
+    `weight_max` bounds the rows' weights together (bytes of events, which the network bounds first), `rows_max`
+    their number, `units_max` their amounts: the contract's cap for a call and the policy's for one payment.
     """
 
     rows_max: int

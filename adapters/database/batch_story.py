@@ -1,0 +1,334 @@
+"""What the batch story writes: chunks handed to the engine, their outcomes, and the end. A call is a transaction.
+
+The story holds no rows and decides nothing: it wakes, takes stock, and has the engine settle what stock-taking
+left open. A story that was lost begins again where the record stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.settlement_parts import Settlement
+from adapters.database.batch_rows import change_batch, find_batch, lock_batch, standing_of, tell_of_batch
+from adapters.database.batches_tables import batch_rows, batches, chunks
+from adapters.database.engine import Database
+from domain.address import account_of
+from domain.batch import (
+    AfterFailure,
+    Batch,
+    BatchStanding,
+    BatchStatus,
+    ChunkState,
+    after_failure,
+    chunk_intent,
+    decimal_of,
+    halves,
+    settlement_id_of,
+)
+from domain.errors import Conflict
+from domain.events import EventType
+from domain.payout import PayoutTerms
+from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, SigningMode
+
+_PAID: Final = 0
+_ENDS: Final = {
+    BatchStatus.CANCELLING: BatchStatus.CANCELLED,
+    BatchStatus.RUNNING: BatchStatus.COMPLETED,
+    BatchStatus.PAUSED: BatchStatus.COMPLETED,
+    BatchStatus.STOPPED: BatchStatus.COMPLETED,
+}
+
+
+class Settlements(Protocol):
+    """What the story asks of the settlement engine, inside its own transaction."""
+
+    async def accept(self, connection: AsyncConnection, intent: Intent) -> SettlementOutcome:
+        """Record an intent; the same again is the existing one, another under the same id a Conflict."""
+
+    async def retry(self, connection: AsyncConnection, intent: Intent) -> SettlementOutcome:
+        """Take up a failed settlement again."""
+
+    async def read(self, connection: AsyncConnection, settlement_id: str) -> Settlement:
+        """Read how a settlement stands."""
+
+    async def control(self, connection: AsyncConnection, settlement_id: str, control: Control) -> None:
+        """Ask that a settlement be cancelled; a Conflict where it is final."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """What the settings say of every batch: `window` chunks are with the engine at once, `blocked` never paid."""
+
+    terms: PayoutTerms
+    window: int
+    blocked: Collection[str] = ()
+
+
+class BatchDesk:
+    """The story's hands in Postgres."""
+
+    def __init__(self, database: Database, settlements: Settlements, rules: BatchRules) -> None:
+        self._database = database
+        self._settlements = settlements
+        self._rules = rules
+
+    async def take_stock(self, batch_id: str, at: datetime) -> BatchStanding:
+        """Write down what the engine says of the open chunks, and hand over the next ones as the status says.
+
+        Raises:
+            NotFound: there is no such batch.
+            Unavailable: the database does not answer.
+        """
+        async with self._database.begin() as connection:
+            batch = await lock_batch(connection, batch_id)
+            await connection.execute(
+                update(batches).where(batches.c.number == batch.number).values(seen_version=batches.c.version)
+            )
+            return standing_of(await _Stock(connection, self._settlements, self._rules, batch, at).take())
+
+
+class _Stock:
+    """One stock-taking: a locked batch in one transaction."""
+
+    def __init__(
+        self, connection: AsyncConnection, settlements: Settlements, rules: BatchRules, batch: Batch, at: datetime
+    ) -> None:
+        self._connection = connection
+        self._settlements = settlements
+        self._rules = rules
+        self._batch = batch
+        self._at = at
+        self._open = len(batch.open)
+
+    async def take(self) -> Batch:
+        """Record, then hand over or withdraw; gives the batch as it is then."""
+        for chunk in await self._chunks(ChunkState.OPEN):
+            settlement = await self._settlements.read(self._connection, chunk.settlement_id)
+            if settlement.outcome.status.final:
+                await self._record(chunk, settlement)
+        if self._batch.status is BatchStatus.RUNNING:
+            await self._hand_over()
+        elif self._batch.status is BatchStatus.CANCELLING:
+            await self._withdraw()
+        return await self._end()
+
+    # Handing over
+
+    async def _hand_over(self) -> None:
+        """Fill the window. A chunk that cannot be handed over is divided, and its halves take their turn."""
+        while self._batch.status is BatchStatus.RUNNING and self._open < self._rules.window:
+            planned = await self._chunks(ChunkState.PLANNED, limit=self._rules.window - self._open)
+            if not planned:
+                return
+            for chunk in planned:
+                await self._hand_over_one(chunk)
+                if self._batch.status is not BatchStatus.RUNNING:
+                    return
+
+    async def _hand_over_one(self, chunk: Row[Any]) -> None:
+        intent, blocked = await self._intent(chunk)
+        if blocked:
+            sentence = "the destination is on the blocklist"
+            await self._not_paid(
+                chunk, SettlementOutcome.failed(chunk.settlement_id, "destination_blocked", sentence)
+            )
+            return
+        try:
+            # A conflict must not take the other chunks back with it.
+            async with self._connection.begin_nested():
+                accepted = await self._settlements.accept(self._connection, intent)
+                if accepted.status is SettlementStatus.FAILED:
+                    await self._settlements.retry(self._connection, intent)
+        except Conflict as conflict:
+            await self._stop(
+                SettlementOutcome.failed(chunk.settlement_id, conflict.code, conflict.message, **conflict.details)
+            )
+            return
+        self._open += 1
+        await self._change(chunk, state=ChunkState.OPEN, tries=chunk.tries + 1)
+
+    async def _intent(self, chunk: Row[Any]) -> tuple[Intent, bool]:
+        """What the engine is to settle, and whether one of the recipients may not be paid."""
+        query = (
+            select(batch_rows.c.destination, batch_rows.c.amount_units, batches.c.signing)
+            .join(batches, batches.c.number == batch_rows.c.batch)
+            .where(batch_rows.c.batch == self._batch.number, batch_rows.c.chunk == chunk.key)
+            .order_by(batch_rows.c.position)
+        )
+        rows = (await self._connection.execute(query)).all()
+        intent = chunk_intent(
+            self._batch.batch_id,
+            chunk.key,
+            [(row.destination, int(row.amount_units)) for row in rows],
+            token=self._batch.token,
+            signing=SigningMode(rows[0].signing),
+            terms=self._rules.terms,
+        )
+        blocked = self._rules.blocked
+        return intent, bool(blocked) and any(
+            row.destination in blocked or account_of(row.destination) in blocked for row in rows
+        )
+
+    # What came of it
+
+    async def _record(self, chunk: Row[Any], settlement: Settlement) -> None:
+        outcome = settlement.outcome
+        if outcome.status is not SettlementStatus.CONFIRMED:
+            self._open -= 1
+            await self._not_paid(chunk, outcome)
+            return
+        outcomes = bytes(outcome.outcomes) if settlement.intent.partial else bytes([_PAID])
+        if len(outcomes) != chunk.rows:
+            sentence = f"the ledger has {chunk.settlement_id}, and not yet who of its {chunk.rows} rows was paid"
+            await self._stop(SettlementOutcome.failed(chunk.settlement_id, "outcome_unknown", sentence))
+            return
+        self._open -= 1
+        paid = outcomes.count(_PAID)
+        await self._change(
+            chunk,
+            state=ChunkState.SETTLED,
+            outcomes=outcomes,
+            paid=paid,
+            failed=chunk.rows - paid,
+            paid_units=chunk.amount_units if paid == chunk.rows else await self._paid_units(chunk, outcomes),
+            tx_hash=outcome.tx_hash,
+            ledger=outcome.ledger,
+            closed_at=outcome.closed_at,
+        )
+
+    async def _paid_units(self, chunk: Row[Any], outcomes: bytes) -> int:
+        query = select(func.coalesce(func.sum(batch_rows.c.amount_units), 0)).where(
+            batch_rows.c.batch == self._batch.number,
+            batch_rows.c.chunk == chunk.key,
+            func.get_byte(outcomes, batch_rows.c.position) == _PAID,
+        )
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def _not_paid(self, chunk: Row[Any], outcome: SettlementOutcome) -> None:
+        """The chunk is proved not paid, so its rows may be paid otherwise, or never."""
+        told: dict[str, Any] = {"reason_code": outcome.reason_code, "reason": outcome.reason}
+        match after_failure(outcome, rows=chunk.rows, tries=chunk.tries):
+            case AfterFailure.AGAIN:
+                # Handed over again when its turn comes, under the same id.
+                await self._change(chunk, state=ChunkState.PLANNED, **told)
+            case AfterFailure.DIVIDE:
+                await self._divide(chunk)
+                await self._change(chunk, state=ChunkState.DIVIDED, **told)
+            case AfterFailure.REFUSE:
+                await self._change(chunk, state=ChunkState.REFUSED, failed=chunk.rows, **told)
+            case AfterFailure.WITHDRAW if self._batch.status is BatchStatus.CANCELLING:
+                await self._change(chunk, state=ChunkState.CANCELLED, **told)
+            case AfterFailure.WITHDRAW:
+                # An operator withdrew this one call, and its id is used up: that is no word about its rows.
+                await self._divide(chunk)
+                await self._change(chunk, state=ChunkState.DIVIDED, **told)
+                await self._stop(outcome)
+            case AfterFailure.STOP:
+                await self._change(chunk, state=ChunkState.PLANNED, tries=0, **told)
+                await self._stop(outcome)
+
+    async def _divide(self, chunk: Row[Any]) -> None:
+        """Put a chunk's rows into two: the first half of them, and the rest."""
+        middle = chunk.rows // 2
+        for key, positions in zip(halves(chunk.key), (range(middle), range(middle, chunk.rows)), strict=True):
+            if not positions:
+                continue
+            moved = await self._connection.execute(
+                update(batch_rows)
+                .where(
+                    batch_rows.c.batch == self._batch.number,
+                    batch_rows.c.chunk == chunk.key,
+                    batch_rows.c.position.between(positions.start, positions.stop - 1),
+                )
+                .values(chunk=key, position=batch_rows.c.position - positions.start)
+                .returning(batch_rows.c.amount_units)
+            )
+            await self._connection.execute(
+                insert(chunks).values(
+                    batch=self._batch.number,
+                    key=key,
+                    state=ChunkState.PLANNED,
+                    settlement_id=settlement_id_of(self._batch.batch_id, key),
+                    rows=len(positions),
+                    amount_units=sum(moved.scalars()),
+                )
+            )
+
+    async def _stop(self, outcome: SettlementOutcome) -> None:
+        """Have a person look; the first reason stands until they resume."""
+        if self._batch.status is not BatchStatus.RUNNING:
+            return
+        batch_id = self._batch.batch_id
+        left = (await find_batch(self._connection, batch_id)).unpaid_units
+        self._batch = await change_batch(
+            self._connection,
+            batch_id,
+            at=self._at,
+            by_story=True,
+            status=BatchStatus.STOPPED,
+            reason_code=outcome.reason_code,
+            reason=outcome.reason,
+            reason_details=outcome.details | {"settlement_id": outcome.settlement_id, "unpaid": decimal_of(left)},
+        )
+        await tell_of_batch(self._connection, self._batch, EventType.BATCH_STOPPED, at=self._at)
+
+    async def _withdraw(self) -> None:
+        await self._connection.execute(
+            update(chunks)
+            .where(chunks.c.batch == self._batch.number, chunks.c.state == ChunkState.PLANNED)
+            .values(state=ChunkState.CANCELLED)
+        )
+        for chunk in await self._chunks(ChunkState.OPEN):
+            settlement = await self._settlements.read(self._connection, chunk.settlement_id)
+            # What has left us is followed to its end: only what is unsent is withdrawn.
+            if not settlement.status.final and not settlement.status.in_flight:
+                await self._settlements.control(self._connection, chunk.settlement_id, Control.CANCEL)
+
+    async def _end(self) -> Batch:
+        batch = await find_batch(self._connection, self._batch.batch_id)
+        ends = _ENDS.get(batch.status)
+        if ends is None or batch.counts.waiting or batch.counts.sending:
+            return batch
+        batch = await change_batch(
+            self._connection, batch.batch_id, at=self._at, by_story=True, status=ends, ended_at=self._at
+        )
+        kind = EventType.BATCH_CANCELLED if ends is BatchStatus.CANCELLED else EventType.BATCH_COMPLETED
+        await tell_of_batch(self._connection, batch, kind, at=self._at)
+        return batch
+
+    async def _chunks(self, state: ChunkState, *, limit: int | None = None) -> tuple[Row[Any], ...]:
+        query = (
+            select(chunks.c.key, chunks.c.settlement_id, chunks.c.rows, chunks.c.amount_units, chunks.c.tries)
+            .where(chunks.c.batch == self._batch.number, chunks.c.state == state)
+            .order_by(chunks.c.ordinal)
+            .limit(limit)
+        )
+        return tuple((await self._connection.execute(query)).all())
+
+    async def _change(self, chunk: Row[Any], **values: Any) -> None:
+        await self._connection.execute(
+            update(chunks).where(chunks.c.batch == self._batch.number, chunks.c.key == chunk.key).values(**values)
+        )
+
+
+async def unfinished_batches(connection: AsyncConnection, *, older_than: datetime) -> list[tuple[str, bool]]:
+    """Batches whose story has not ended, as (id, whether it missed news).
+
+    Rows that changed after `older_than` are left out: they were most likely just woken.
+    """
+    missed = batches.c.version > batches.c.seen_version
+    query = (
+        select(batches.c.batch_id, missed)
+        .where(
+            batches.c.status.not_in([BatchStatus.COMPLETED, BatchStatus.CANCELLED]),
+            batches.c.changed_at < older_than,
+        )
+        .order_by(batches.c.number)
+    )
+    return [(row[0], row[1]) for row in (await connection.execute(query)).all()]
