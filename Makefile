@@ -75,6 +75,32 @@ $(VENV)/.made: requirements.lock pyproject.toml | prerequisites
 	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --offline -e .
 	@touch $@
 
+# The local KMS in an environment of its own, since it needs an older botocore than ours.
+
+KMS := var/kms-env
+
+.PHONY: kms
+kms: $(KMS)/.made ## Install the local KMS, for `holdfast up --signer kms`.
+
+$(KMS)/.made: localnet/kms/requirements.lock | $(VENV)/.made
+	@echo "==> The local KMS"
+	@[ -x $(KMS)/bin/python ] || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(KMS)
+	@VIRTUAL_ENV=$(KMS) $(UV) pip install --quiet --require-hashes -r localnet/kms/requirements.lock
+	@touch $@
+
+# SoftHSM, for `holdfast up --signer pkcs11` and the tests: a package of the system, so only root gets it by itself.
+
+.PHONY: softhsm
+softhsm:
+	@command -v softhsm2-util >/dev/null 2>&1 || { \
+		if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+			echo "==> SoftHSM"; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends softhsm2; } \
+				>/dev/null || echo "    (apt-get did not install softhsm2)"; \
+		else \
+			echo "    (no SoftHSM here, so nothing signs by PKCS#11. Get it: apt-get install softhsm2, brew install softhsm)"; \
+		fi; }
+
 .PHONY: ledger
 ledger: $(LEDGER_BINARY) ## Build the local ledger.
 
@@ -87,13 +113,13 @@ $(LEDGER_BINARY): $(LEDGER_SOURCES) | prerequisites
 
 .PHONY: demo
 demo: ## Start everything and play the guide's two payments; ONCE=1 leaves after the table.
-	@$(MAKE) -j2 env ledger # packages come over the network while the ledger is built
+	@$(MAKE) -j2 env ledger kms softhsm # packages come over the network while the ledger is built
 	@$(BIN)/holdfast demo $(if $(filter-out 0,$(ONCE)),--once)
 
 .PHONY: up
-up: ## Start everything, and stay up until Ctrl-C.
-	@$(MAKE) -j2 env ledger
-	@$(BIN)/holdfast up
+up: ## Start everything, and stay up until Ctrl-C; SIGNER=kms, pkcs11 or external signs payouts otherwise.
+	@$(MAKE) -j2 env ledger $(if $(filter kms,$(SIGNER)),kms) $(if $(filter pkcs11,$(SIGNER)),softhsm)
+	@$(BIN)/holdfast up $(if $(SIGNER),--signer $(SIGNER))
 
 .PHONY: test
 test: test-contracts test-ledger test-python ## Run the whole suite on real parts.
@@ -109,7 +135,7 @@ test-ledger: ledger
 	@cd $(LEDGER) && cargo test --quiet --release --locked
 
 .PHONY: test-python
-test-python: env ledger
+test-python: env ledger kms softhsm
 	@echo "==> Python"
 	@command -v node >/dev/null 2>&1 || echo "    (no Node here: the JavaScript SDK's tests skip)"
 	@$(BIN)/pytest -n $(WORKERS) $(TESTS)
@@ -140,11 +166,15 @@ check-files: env
 	@mkdir -p var && cp requirements.lock var/requirements.lock
 	@$(UV) pip compile $(LOCK_OPTIONS) -o var/requirements.lock pyproject.toml
 	@cmp requirements.lock var/requirements.lock || { echo "requirements.lock is out of date: run make lock" >&2; exit 1; }
+	@cp localnet/kms/requirements.lock var/kms-requirements.lock
+	@$(UV) pip compile $(KMS_LOCK_OPTIONS) -o var/kms-requirements.lock localnet/kms/requirements.in
+	@cmp localnet/kms/requirements.lock var/kms-requirements.lock || { \
+		echo "localnet/kms/requirements.lock is out of date: run make lock" >&2; exit 1; }
 	@if docker compose version >/dev/null 2>&1; then docker compose -f temporal-compose.yml config --quiet; \
 		else echo "    (no docker compose here: temporal-compose.yml is not checked)"; fi
 
 .PHONY: bench
-bench: env ledger ## Measure, and write bench/results/.
+bench: env ledger kms softhsm ## Measure, and write bench/results/.
 	@$(BIN)/python -m bench
 
 # What is generated and committed.
@@ -159,10 +189,12 @@ docs: env ## Write the pages that are generated from the code.
 
 # Universal: the lock serves every platform. It names no package host.
 LOCK_OPTIONS := --quiet --extra dev --generate-hashes --universal --no-emit-index-url --no-header --no-annotate
+KMS_LOCK_OPTIONS := $(filter-out --extra dev,$(LOCK_OPTIONS)) --python-version 3.11
 
 .PHONY: lock
 lock: ## Pin the dependencies of pyproject.toml anew, keeping what still fits.
 	@$(UV) pip compile $(LOCK_OPTIONS) -o requirements.lock pyproject.toml
+	@$(UV) pip compile $(KMS_LOCK_OPTIONS) -o localnet/kms/requirements.lock localnet/kms/requirements.in
 
 .PHONY: format
 format: env ## Format and mend what can be mended.

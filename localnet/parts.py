@@ -93,7 +93,8 @@ def free_port() -> int:
     raise PartError(f"a hundred ports between {_FREE_PORTS.start} and {_FREE_PORTS.stop} are all taken")
 
 
-def _answers(url: str, body: bytes | None = None) -> bytes | None:
+def answer_of(url: str, body: bytes | None = None) -> bytes | None:
+    """What a part on this machine answers; None where it does not."""
     headers = {"Content-Type": "application/json"} if body else {}
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 - our own loopback URL
     try:
@@ -325,7 +326,7 @@ def ledger(port: int, *, close_ms: int = 1000, state: Path | None = None, passph
     url = f"http://127.0.0.1:{port}"
 
     def ready() -> bool:
-        answer = _answers(url, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getHealth"}).encode())
+        answer = answer_of(url, json.dumps({"jsonrpc": "2.0", "id": 1, "method": "getHealth"}).encode())
         try:
             return answer is not None and json.loads(answer)["result"]["status"] == "healthy"
         except (ValueError, KeyError, TypeError):
@@ -364,7 +365,7 @@ def inbox(port: int, smtp_port: int, *, state: Path | None = None, webhook_secre
         "inbox",
         tuple(command),
         {"INBOX_PORT": port, "INBOX_SMTP_PORT": smtp_port},
-        lambda: _answers(f"{url}/health") is not None,
+        lambda: answer_of(f"{url}/health") is not None,
         prepare,
         # By the environment: a command line can be read by everybody on the machine.
         environment={"INBOX_WEBHOOK_SECRET": webhook_secret} if webhook_secret else {},
