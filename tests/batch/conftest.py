@@ -1,0 +1,3 @@
+from tests.settlement.conftest import bench, world
+
+__all__ = ["bench", "world"]
