@@ -143,14 +143,6 @@ def thaw(reason: Annotated[str, typer.Option(help="Why; it is in the audit log."
 
 
 @app.command()
-def reconcile() -> None:
-    """Mend the record after a restore: read what the ledger has paid, then let sending begin again."""
-    from cli import records  # noqa: PLC0415
-
-    run(records.reconcile(local_settings_or_exit(), console))
-
-
-@app.command()
 def migrate() -> None:
     """Bring the database's schema up to date."""
     from cli import records  # noqa: PLC0415
@@ -217,6 +209,36 @@ def people_list() -> None:
     from cli import records  # noqa: PLC0415
 
     run(records.list_people(settings_or_exit(), console))
+
+
+reconciling = typer.Typer(help="Hold the record against the ledger.", invoke_without_command=True)
+app.add_typer(reconciling, name="reconcile")
+
+
+@reconciling.callback()
+def reconcile(context: typer.Context) -> None:
+    """Mend the record after a restore: read what the ledger has paid, then let sending begin again."""
+    from cli import records  # noqa: PLC0415
+
+    if context.invoked_subcommand is None:
+        run(records.reconcile(local_settings_or_exit(), console))
+
+
+@reconciling.command("payments")
+def reconcile_payments(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also ask for the marker of each payment older than the RPC's events.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List each payment that ledger or record has and the other lacks; exit status 1 where there is one.
+
+    It reads the contracts' events for as long as the RPC keeps them, and changes nothing. A worker does the same
+    every night, and tells people where they differ.
+    """
+    from cli import reconciling as payments  # noqa: PLC0415
+
+    run(payments.reconcile_payments(local_settings_or_exit(), console, everything=everything, as_json=as_json))
 
 
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)

@@ -54,6 +54,7 @@ class EventType(StrEnum):
     BATCH_COMPLETED = "batch.completed"
     BATCH_CANCELLED = "batch.cancelled"
     ALLOWANCE_ENDING = "allowance.ending"
+    RECONCILIATION_DIFFERS = "reconciliation.differs"
     WALLET_READY = "wallet.ready"
     WALLET_FAILED = "wallet.failed"
     SYSTEM_FROZEN = "system.frozen"
@@ -80,6 +81,7 @@ _NEEDS_PERSON = frozenset(
         EventType.BATCH_STOPPED,
         EventType.ALLOWANCE_ENDING,
         EventType.OUTAGE_DISPUTED,
+        EventType.RECONCILIATION_DIFFERS,
         EventType.WALLET_FAILED,
         EventType.SYSTEM_FROZEN,
         EventType.SYSTEM_THAWED,

@@ -63,6 +63,7 @@ _HEADLINES: Final[Mapping[EventType, str]] = MappingProxyType(
         _T.BATCH_COMPLETED: "the batch {name} is completed: {paid} paid, {failed} failed, {bad} bad",
         _T.BATCH_CANCELLED: "the batch {name} was cancelled: {paid} had been paid",
         _T.ALLOWANCE_ENDING: "the allowance of {name} ends in {days} days",
+        _T.RECONCILIATION_DIFFERS: "the ledger and the record differ in {count} payments",
         _T.WALLET_READY: "a wallet is ready",
         _T.WALLET_FAILED: "a wallet could not be made",
         _T.SYSTEM_FROZEN: "all sending is frozen",
@@ -86,6 +87,7 @@ _ASKS: Final[Mapping[EventType, str]] = MappingProxyType(
         " POST /api/v1/batches/{name}/approve.",
         _T.BATCH_STOPPED: "Mend what the reason names, then POST /api/v1/batches/{name}/resume.",
         _T.ALLOWANCE_ENDING: "The operator approves again until a later ledger.",
+        _T.RECONCILIATION_DIFFERS: "`holdfast reconcile payments` lists them all. Pay none of them again.",
         _T.SYSTEM_FROZEN: "`holdfast thaw` when it is safe.",
         _T.SYSTEM_HALTED: "`holdfast reconcile`.",
     }

@@ -144,6 +144,11 @@ class Settings(SigningSettings, ServiceSettings, FrontSettings):
         """Whether this is the local network, with play money and all parts on this machine."""
         return self.stellar_network is StellarNetwork.LOCAL
 
+    @property
+    def paying_contracts(self) -> tuple[str, ...]:
+        """The contracts that pay: the SLA contract and the payout contract, as far as they are set."""
+        return tuple(contract for contract in (self.sla_contract_id, self.payout_contract_id) if contract)
+
     def is_set(self, field: str) -> bool:
         """Whether somebody gave this setting a value, instead of its default."""
         return field in self.model_fields_set

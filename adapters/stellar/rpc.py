@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
-from stellar_sdk import xdr
+from stellar_sdk import scval, xdr
 
 from domain.errors import OutcomeUnknown, Refused, Unavailable
 
@@ -22,6 +22,8 @@ _LEDGER_KEYS_MAX: Final = 200
 """`getLedgerEntries` takes at most so many keys (stellar-rpc)."""
 _PAGE_MAX: Final = 200
 """`getTransactions` and `getLedgers` answer at most so many rows a page (stellar-rpc)."""
+_EVENTS_MAX: Final = 10_000
+"""`getEvents` answers at most so many (stellar-rpc)."""
 _INVALID_REQUEST_CODES: Final = frozenset({-32600, -32601, -32602})
 
 
@@ -98,6 +100,27 @@ class TransactionPage:
 
     transactions: tuple[Landed, ...]
     latest_ledger: int
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContractEvent:
+    """An event of a contract, in a transaction that succeeded."""
+
+    contract: str
+    topics: tuple[xdr.SCVal, ...]
+    value: xdr.SCVal
+    ledger: int
+    closed_at: datetime
+    tx_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in order, and the last ledger that was read for them to its end."""
+
+    events: tuple[ContractEvent, ...]
+    read_to: int
     cursor: str
 
 
@@ -310,6 +333,32 @@ class Rpc:
         rows = tuple(_landed(row, str(row["txHash"])) for row in answer["transactions"])
         return TransactionPage(rows, int(answer["latestLedger"]), str(answer.get("cursor") or ""))
 
+    async def events(
+        self, start: int | None, *, cursor: str | None = None, contracts: Sequence[str], names: Sequence[str]
+    ) -> EventPage:
+        """Events of these contracts whose first topic is one of the symbols `names`, from `start` or `cursor` on.
+
+        One answer reads as far as 10,000 events or ledgers; go on from its cursor.
+
+        Raises:
+            Refused: `start` is not in the node's range.
+        """
+        pagination: dict[str, Any] = {"limit": _EVENTS_MAX}
+        topics = [[scval.to_symbol(name).to_xdr(), "**"] for name in names]
+        filters = [{"type": "contract", "contractIds": list(contracts), "topics": topics}]
+        params: dict[str, Any] = {"pagination": pagination, "filters": filters}
+        if cursor is not None:
+            pagination["cursor"] = cursor
+        else:
+            params["startLedger"] = start
+        answer = await self.call("getEvents", params)
+        found = tuple(_event(row) for row in answer["events"] if row.get("inSuccessfulContractCall", True))
+        end = str(answer["cursor"])
+        full = len(answer["events"]) >= _EVENTS_MAX
+        # A cursor is a ledger's number in its upper half, and a place in that ledger (SEP-35).
+        reached = int(end.partition("-")[0]) >> 32
+        return EventPage(found, reached - 1 if full else min(reached, int(answer["latestLedger"])), end)
+
     async def fee_stats(self) -> FeeStats:
         """Inclusion fees that recent Soroban transactions paid."""
         stats = (await self.call("getFeeStats"))["sorobanInclusionFee"]
@@ -325,6 +374,17 @@ def _landed(row: Mapping[str, Any], transaction_hash: str) -> Landed:
         envelope=row["envelopeXdr"],
         result=row["resultXdr"],
         meta=row.get("resultMetaXdr"),
+    )
+
+
+def _event(row: Mapping[str, Any]) -> ContractEvent:
+    return ContractEvent(
+        contract=str(row["contractId"]),
+        topics=tuple(xdr.SCVal.from_xdr(topic) for topic in row["topic"]),
+        value=xdr.SCVal.from_xdr(row["value"]),
+        ledger=int(row["ledger"]),
+        closed_at=datetime.fromisoformat(row["ledgerClosedAt"]),
+        tx_hash=str(row["txHash"]),
     )
 
 

@@ -20,11 +20,13 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from activities.story_names import NIGHTLY_STORY, STORIES
+from activities.story_names import NIGHTLY_STORY, RECONCILIATION_STORY, STORIES
 from domain.errors import Unavailable
 
 NIGHTLY: Final = "nightly"
+RECONCILIATION: Final = "reconciliation"
 _HOUR_UTC: Final = 3
+_HALF_AN_HOUR: Final = 30
 _CATCH_UP: Final = timedelta(days=2)
 """A round that was missed while Temporal was away is made up for, as long as it is not older."""
 
@@ -35,8 +37,11 @@ async def ensure_schedules(client: Client) -> None:
     Raises:
         Unavailable: Temporal does not answer.
     """
-    wanted = _nightly()
+    for schedule_id, wanted in ((NIGHTLY, _nightly()), (RECONCILIATION, _reconciliation())):
+        await _ensure(client, schedule_id, wanted)
 
+
+async def _ensure(client: Client, schedule_id: str, wanted: Schedule) -> None:
     def as_wanted(stored: ScheduleUpdateInput) -> ScheduleUpdate:
         return ScheduleUpdate(
             Schedule(
@@ -49,18 +54,30 @@ async def ensure_schedules(client: Client) -> None:
 
     try:
         try:
-            await client.create_schedule(NIGHTLY, wanted)
+            await client.create_schedule(schedule_id, wanted)
         except ScheduleAlreadyRunningError:
-            await client.get_schedule_handle(NIGHTLY).update(as_wanted)
+            await client.get_schedule_handle(schedule_id).update(as_wanted)
     except RPCError as error:
         raise Unavailable("Temporal does not answer", code="temporal_unavailable") from error
 
 
 def _nightly() -> Schedule:
+    return _every_night(NIGHTLY_STORY, NIGHTLY, "The nightly round", minute=0)
+
+
+def _reconciliation() -> Schedule:
+    return _every_night(
+        RECONCILIATION_STORY,
+        RECONCILIATION,
+        "Payments on the ledger beside those in the record",
+        minute=_HALF_AN_HOUR,
+    )
+
+
+def _every_night(story: str, workflow_id: str, summary: str, *, minute: int) -> Schedule:
+    calendar = ScheduleCalendarSpec(hour=[ScheduleRange(_HOUR_UTC)], minute=[ScheduleRange(minute)])
     return Schedule(
-        action=ScheduleActionStartWorkflow(
-            NIGHTLY_STORY, id=NIGHTLY, task_queue=STORIES, static_summary="The nightly round"
-        ),
-        spec=ScheduleSpec(calendars=[ScheduleCalendarSpec(hour=[ScheduleRange(_HOUR_UTC)])]),
+        action=ScheduleActionStartWorkflow(story, id=workflow_id, task_queue=STORIES, static_summary=summary),
+        spec=ScheduleSpec(calendars=[calendar]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
     )

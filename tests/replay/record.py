@@ -18,7 +18,8 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import TimeSkipper, WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities.story_names import NIGHTLY_STORY, STORIES
+from activities.reconciliation import ReconciliationResult
+from activities.story_names import NIGHTLY_STORY, RECONCILIATION_STORY, STORIES
 from activities.wallet import WalletOutcome
 from adapters.database.engine import Database
 from adapters.temporal.wallet_stories import WalletStories
@@ -91,5 +92,22 @@ async def test_record_a_night(temporal: WorkflowEnvironment) -> None:
 
     async with Worker(temporal.client, task_queue=STORIES, workflows=WORKFLOWS, activities=[warn, keep_alive]):
         handle = await temporal.client.start_workflow(NIGHTLY_STORY, id="nightly", task_queue=STORIES)
+        await handle.result()
+        await _write(path, handle)
+
+
+async def test_record_a_reconciliation(temporal: WorkflowEnvironment) -> None:
+    path = _missing("reconciliation")
+
+    @activity.defn(name="reconcile_payments")
+    async def reconcile(at: datetime) -> ReconciliationResult:
+        return ReconciliationResult(
+            first_ledger=1, last_ledger=9, on_ledger=3, in_record=2, under_way=0, differences=1
+        )
+
+    async with Worker(temporal.client, task_queue=STORIES, workflows=WORKFLOWS, activities=[reconcile]):
+        handle = await temporal.client.start_workflow(
+            RECONCILIATION_STORY, id="reconciliation", task_queue=STORIES
+        )
         await handle.result()
         await _write(path, handle)

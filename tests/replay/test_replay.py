@@ -33,4 +33,5 @@ def test_every_scene_has_a_recorded_history() -> None:
         *(f"outage-{name}" for name in OUTAGE_SCENES),
         "wallet-made",
         "night",
+        "reconciliation",
     }
