@@ -17,18 +17,21 @@ import uvloop
 from adapters.custody import Custody
 from adapters.database.engine import Database
 from adapters.database.outages import OutageBook
+from adapters.database.payouts import PayoutBook
 from adapters.database.settlements import SettlementBook
 from adapters.database.webhook_endpoints import ensure_endpoint
 from adapters.stellar.reader import LedgerReader, ReadContracts
 from adapters.stellar.rpc import Rpc
 from adapters.temporal.client import connect
 from adapters.temporal.codec import SealedPayloads
+from adapters.temporal.payout_stories import PayoutStories
 from adapters.temporal.stories import Stories
 from adapters.temporal.wallet_stories import WalletStories
-from api.deps import ApiOptions, Deps
+from api.deps import ApiOptions, Deps, Payouts
 from api.main import create_app
 from domain.errors import HoldfastError, Refused, Unavailable
 from settings import Settings, SettingsError, load_settings
+from settings.payouts import payout_policy_of, payout_terms_of
 from settings.telemetry import set_up_logging, trace_interceptors
 from settings.temporal import connect_options
 
@@ -75,6 +78,12 @@ async def wired(settings: Settings) -> AsyncIterator[Deps]:
             custody=None
             if ring is None
             else Custody(ring.keys, current=ring.current, tenant=settings.holdfast_deployment),
+            payouts=Payouts(
+                book=PayoutBook(database, book, payout_policy_of(settings)),
+                stories=PayoutStories(client),
+                terms=payout_terms_of(settings),
+                network_passphrase=settings.stellar_network_passphrase,
+            ),
             options=ApiOptions(
                 explorer_url=str(settings.explorer_url),
                 network=settings.stellar_network,

@@ -12,15 +12,38 @@ from prometheus_client import CollectorRegistry
 from adapters.custody import Custody
 from adapters.database.engine import Database
 from adapters.database.outages import OutageBook
+from adapters.database.payouts import PayoutBook
 from adapters.database.settlements import SettlementBook
 from domain.money import Amount
+from domain.payout import Payout, PayoutTerms
+from domain.signing import SignatureReceipt, SignatureSubmission
 
 
 class Stories(Protocol):
     """Starts and wakes workflows. All raise Unavailable where Temporal does not answer."""
 
-    async def outage_changed(self, outage_id: str, *, summary: str | None = None) -> None:
+    async def outage_changed(
+        self,
+        outage_id: str,
+        *,
+        summary: str | None = None,
+        severity: str | None = None,
+        operator_id: str | None = None,
+    ) -> None:
         """Wake an outage's story, or start it."""
+
+
+class PayoutStories(Protocol):
+    """Starts, wakes and updates the stories of payouts. All raise Unavailable where Temporal does not answer."""
+
+    async def payout_accepted(self, payout: Payout) -> None:
+        """Begin the story of a payout that was just written down; again is harmless."""
+
+    async def payout_changed(self, payout_id: str) -> None:
+        """Wake a payout's story, or begin it."""
+
+    async def submit_signature(self, payout_id: str, submission: SignatureSubmission) -> SignatureReceipt:
+        """Hand signatures over; raises Refused with a code that begins with `signature_`."""
 
 
 class WalletStories(Protocol):
@@ -64,6 +87,16 @@ class ApiOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Payouts:
+    """What payouts need. `terms` None: they are not configured here."""
+
+    book: PayoutBook
+    stories: PayoutStories
+    terms: PayoutTerms | None
+    network_passphrase: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deps:
     """Everything outside of the API's own code."""
 
@@ -75,6 +108,7 @@ class Deps:
     temporal: TemporalHealth
     ledger: LedgerReader
     custody: Custody | None
+    payouts: Payouts
     options: ApiOptions
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 

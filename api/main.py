@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
-from api import events, health, outages, payments, people, registry, wallets, webhooks
+from api import events, health, outages, payments, payouts, people, registry, wallets, webhooks
 from api.access import RateLimit
 from api.bounds import Bounds, HttpMetrics
 from api.deps import Deps
@@ -41,6 +41,7 @@ def create_app(deps: Deps) -> FastAPI:
     for routes in (
         outages.router,
         payments.router,
+        payouts.router,
         wallets.router,
         registry.router,
         webhooks.router,

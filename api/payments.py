@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -18,6 +17,7 @@ from adapters.database.outage_rows import find_outage, lock_outage
 from adapters.database.outbox import tell
 from adapters.database.reading import PaymentFilter, list_payments, statement
 from api.access import needs
+from api.controls import Action
 from api.deps import Deps, Parts
 from api.exact import ExactJSONResponse, money
 from api.fields import Body, Instant, MoneyText, WalletAddress
@@ -265,16 +265,6 @@ def _may(outage: Outage) -> list[str]:
             return ["resolve", "cancel"]
         case _:
             return []
-
-
-class Action(StrEnum):
-    """What an operator may ask of a payment that is with the engine."""
-
-    HOLD = "hold"
-    RESUME = "resume"
-    CANCEL = "cancel"
-    VERIFY = "verify"
-    BUMP_FEE = "bump-fee"
 
 
 _CONTROLS: Final = {

@@ -9,6 +9,7 @@ from domain.money import Amount
 from settings.fields import AccountId, Accounts, AmountValue, ContractId, Contracts, Seed, setting
 from settings.stellar import StellarSettings, is_local, native_contract
 
+_CONTRACT_RIGHT: Final = "a contract id: C and 55 more letters and digits, with a valid checksum"
 _AMOUNT_RIGHT: Final = "a plain decimal number with at most 7 decimals, such as 10000 or 0.5"
 
 
@@ -46,6 +47,12 @@ class PaymentSettings(StellarSettings):
         unit="of the paid asset",
         right=_AMOUNT_RIGHT,
     )
+    policy_four_eyes_amount: AmountValue = setting(
+        "Above this amount a payout waits until another person than the one who asked for it approves it.",
+        default=Amount.of(10_000),
+        unit="of the paid asset",
+        right=_AMOUNT_RIGHT,
+    )
     destination_blocklist: Accounts = setting(
         "Accounts and contracts that are never paid.",
         default=(),
@@ -55,10 +62,10 @@ class PaymentSettings(StellarSettings):
         "The payout contract.",
         default=None,
         default_text="deployed by `holdfast up` on the local network",
-        right="a contract id: C and 55 more letters and digits, with a valid checksum; `holdfast deploy` prints it",
+        right=f"{_CONTRACT_RIGHT}; `holdfast deploy` prints it",
     )
     payout_cap_per_day: AmountValue = setting(
-        "The payout contract's own cap for a day (UTC), which a stolen payer's key cannot exceed; `holdfast deploy` sets it.",
+        "The payout contract's own cap for a day (UTC), also for a stolen payer's key; `holdfast deploy` sets it.",
         default_from=lambda above: above.get("policy_day_amount"),
         default_text="POLICY_DAY_AMOUNT",
         unit="of each asset",

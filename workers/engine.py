@@ -28,8 +28,8 @@ from adapters.stellar.rpc import Rpc
 from adapters.stellar.upkeep import ContractUpkeep
 from domain.errors import Refused
 from domain.fees import FeePolicy
-from domain.policy import Policy
 from settings import Settings
+from settings.payouts import policy_of
 
 ENVELOPE_VALIDITY: Final = timedelta(seconds=45)
 """How long an envelope may land: nine ledgers of the public network; a lost one is rebuilt within a minute."""
@@ -62,17 +62,6 @@ class Engine:
         if halted is None:
             await self.lanes.ensure(_LANES_AT_START)
         return halted
-
-
-def policy_of(settings: Settings) -> Policy:
-    """The policy that the settings describe."""
-    return Policy(
-        live=settings.payouts_live_execution,
-        amount_max=settings.policy_max_amount,
-        day_max=settings.policy_day_amount,
-        assets=frozenset(settings.allowed_assets),
-        blocked=frozenset(settings.destination_blocklist),
-    )
 
 
 @asynccontextmanager

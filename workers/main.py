@@ -18,12 +18,17 @@ from temporalio.worker import Worker
 
 from activities.nightly import NightlyActivities
 from activities.outage import OutageActivities
+from activities.payout import PayoutActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.wallet import WalletActivities
 from adapters.allowance_watch import AllowanceWatch
 from adapters.database.engine import Database
 from adapters.database.outage_story import OutageDesk
+from adapters.database.payout_story import PayoutDesk
 from adapters.dispatcher import Dispatcher
+from adapters.payment_watch import PaymentWatch
 from adapters.stellar.allowances import Allowances
+from adapters.stellar.payment_audit import PaymentAudit
 from adapters.stellar.reader import LedgerReader, ReadContracts
 from adapters.temporal.client import connect
 from adapters.temporal.schedules import ensure_schedules
@@ -34,6 +39,7 @@ from adapters.wallet_desk import WalletDesk
 from adapters.webhooks import Webhooks
 from domain.errors import Unavailable
 from settings import Settings
+from settings.payouts import payout_policy_of, payout_terms_of
 from settings.telemetry import temporal_runtime, trace_interceptors
 from settings.temporal import connect_options
 from workers.engine import Engine, running_engine
@@ -148,9 +154,22 @@ def _temporal_workers(house: _House) -> tuple[Worker, ...]:
         house.client,
         house.settings,
         outages=OutageActivities(desk),
+        payouts=PayoutActivities(_payout_desk(house)),
         settlements=house.engine.activities,
         wallets=_wallets(house),
         nightly=_nightly(house),
+        reconciliation=_reconciliation(house),
+    )
+
+
+def _payout_desk(house: _House) -> PayoutDesk:
+    settings = house.settings
+    return PayoutDesk(
+        house.database,
+        house.engine.book,
+        policy=payout_policy_of(settings),
+        terms=payout_terms_of(settings),
+        tries_max=settings.payouts_max_attempts,
     )
 
 
@@ -158,6 +177,13 @@ def _nightly(house: _House) -> NightlyActivities:
     contracts = sla_contracts(house.settings)
     allowances = Allowances(house.engine.rpc, token=contracts.usdc, spender=contracts.sla)
     return NightlyActivities(AllowanceWatch(house.database, allowances), house.engine.upkeep(contracts.sla))
+
+
+def _reconciliation(house: _House) -> ReconciliationActivities:
+    audit = PaymentAudit(
+        database=house.database, rpc=house.engine.rpc, contracts=house.settings.paying_contracts
+    )
+    return ReconciliationActivities(PaymentWatch(house.database, audit))
 
 
 def _wallets(house: _House) -> WalletActivities | None:

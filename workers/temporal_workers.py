@@ -12,6 +12,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymen
 
 from activities.nightly import NightlyActivities
 from activities.outage import OutageActivities
+from activities.payout import PayoutActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.settlement import SettlementActivities
 from activities.story_names import SETTLE_BULK, SETTLE_INTERACTIVE, STORIES
 from activities.wallet import WalletActivities
@@ -19,9 +21,11 @@ from adapters.temporal.failures import TranslateFailures
 from settings import Settings
 from workflows.nightly import NightlyStory
 from workflows.outage import OutageStory
+from workflows.payout import PayoutStory
+from workflows.reconciliation import ReconciliationStory
 from workflows.wallet import WalletStory
 
-WORKFLOWS: Final[Sequence[type]] = (OutageStory, WalletStory, NightlyStory)
+WORKFLOWS: Final[Sequence[type]] = (OutageStory, PayoutStory, WalletStory, NightlyStory, ReconciliationStory)
 _GRACE: Final = timedelta(seconds=3)
 """How long a walk may go on when the worker stops: the row keeps its place, so another goes on from there."""
 _WALLETS_AT_ONCE: Final = 20
@@ -33,13 +37,17 @@ def temporal_workers(
     settings: Settings,
     *,
     outages: OutageActivities,
+    payouts: PayoutActivities,
     settlements: SettlementActivities,
     wallets: WalletActivities | None,
     nightly: NightlyActivities,
+    reconciliation: ReconciliationActivities,
 ) -> tuple[Worker, ...]:
     """Wire the workers; `wallets` None where no keyring opens their keys."""
     stories: list[Callable[..., Any]] = [outages.take_stock, outages.record_outcome, outages.ask_person]
+    stories += [payouts.take_stock, payouts.next_in_order]
     stories += [nightly.warn_of_ending_allowances, nightly.keep_contract_alive]
+    stories.append(reconciliation.reconcile_payments)
     if wallets is not None:
         stories.append(wallets.make_wallet)
     common: dict[str, Any] = {

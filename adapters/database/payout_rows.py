@@ -19,7 +19,7 @@ from domain.payout import Payout, PayoutRequest, settlement_id_of
 
 _OURS: Final = tuple(PayoutRequest.model_fields)
 _BOTH: Final = frozenset({"reason_code", "reason"})
-SHOWN_STATUS: Final[ColumnElement[str]] = func.payout_status(
+shown_status: Final[ColumnElement[str]] = func.payout_status(
     payouts.c.phase, settlements.c.status, settlements.c.may_pass
 )
 """The guide's state: one function in the database, which the `transactions` view uses too."""
@@ -41,7 +41,7 @@ def select_payouts() -> Select[Any]:
     """Whole records: the payout and how its settlement stands."""
     return select(
         payouts,
-        SHOWN_STATUS.label("shown_status"),
+        shown_status.label("shown_status"),
         _TURN.label("turn"),
         func.greatest(payouts.c.changed_at, settlements.c.updated_at).label("updated_at"),
         settlements.c.status,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database.payout_rows import SHOWN_STATUS, payout_of, select_payouts
+from adapters.database.payout_rows import payout_of, select_payouts, shown_status
 from adapters.database.payouts_tables import payouts
 from domain.payout import Payout
 from domain.settlement import SettlementStatus
@@ -30,7 +30,7 @@ async def list_payouts(
     """Payouts, newest first; `before` is the number of the last one of the page before."""
     query = select_payouts().order_by(payouts.c.number.desc()).limit(limit)
     if wanted.status is not None:
-        query = query.where(wanted.status.value == SHOWN_STATUS)
+        query = query.where(shown_status == wanted.status.value)
     if wanted.destination is not None:
         query = query.where(payouts.c.destination == wanted.destination)
     if wanted.since is not None:

@@ -14,16 +14,29 @@ from adapters.custody import Custody
 from adapters.database.engine import Database
 from adapters.database.heads import HeadBook
 from adapters.database.outages import OutageBook
+from adapters.database.payouts import PayoutBook
 from adapters.database.people import add_person, make_key
 from adapters.database.registry import Operator, Site, put_operator, put_site
 from adapters.database.settlements import SettlementBook
 from adapters.stellar.rpc import LedgerHead
-from api.deps import ApiOptions, Deps
-from domain.errors import NotFound, Unavailable
+from api.deps import ApiOptions, Deps, Payouts
+from domain.errors import Conflict, NotFound, Unavailable
 from domain.money import Amount
+from domain.payout import Payout, PayoutMode, PayoutTerms
+from domain.payout_policy import PayoutPolicy
 from domain.people import Role
+from domain.policy import Policy
+from domain.signing import SignatureReceipt, SignatureSubmission
 from tests.api.figures import NOC, NOW, OPERATOR
 from tests.api.http import Client, served
+
+TERMS = PayoutTerms(
+    contract="CDMLFMKMMD7MWZP3FKUBZPVHTUEDLSX4BYGYKH4GCESXYHS3IHQ4EIG4",
+    method="distribute_winnings",
+    payer=NOC,
+    deployment="test",
+    mode=PayoutMode.QUEUED,
+)
 
 
 @dataclass
@@ -33,9 +46,28 @@ class RecordedStories:
     woken: list[str] = field(default_factory=list)
     away: bool = False
 
-    async def outage_changed(self, outage_id: str, *, summary: str | None = None) -> None:
+    async def outage_changed(
+        self,
+        outage_id: str,
+        *,
+        summary: str | None = None,
+        severity: str | None = None,
+        operator_id: str | None = None,
+    ) -> None:
         await self.check()
         self.woken.append(outage_id)
+
+    async def payout_accepted(self, payout: Payout) -> None:
+        await self.check()
+        self.woken.append(payout.payout_id)
+
+    async def payout_changed(self, payout_id: str) -> None:
+        await self.check()
+        self.woken.append(payout_id)
+
+    async def submit_signature(self, payout_id: str, submission: SignatureSubmission) -> SignatureReceipt:
+        await self.check()
+        raise Conflict(f"{payout_id} waits for no signature", code="signature_not_awaited")
 
     async def wallet_requested(self, user_id: str) -> None:
         await self.check()
@@ -98,6 +130,12 @@ def parts(database: Database, stories: RecordedStories, ledger: FixedLedger, **c
         temporal=stories,
         ledger=ledger,
         custody=Custody({"k1": b"k" * 32}, current="k1", tenant="test"),
+        payouts=Payouts(
+            book=PayoutBook(database, book, PayoutPolicy(Policy(live=True), four_eyes_above=Amount.of(10_000))),
+            stories=stories,
+            terms=TERMS,
+            network_passphrase="Standalone Network ; February 2017",
+        ),
         options=options(**changed),
     )
 

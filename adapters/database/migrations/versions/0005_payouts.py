@@ -27,10 +27,10 @@ $$
 
 # Every event of a payout says the same of it, whoever tells: a story, a command, or the trigger below.
 _TELL = """
-CREATE FUNCTION tell_of_payout(wanted text, kind text, moment timestamptz, more jsonb) RETURNS void
+CREATE FUNCTION tell_of_payout(text, text, timestamptz, jsonb) RETURNS void
 LANGUAGE sql AS $$
   INSERT INTO events (type, subject, at, data)
-  SELECT kind, 'payout:' || p.payout_id, moment, jsonb_strip_nulls(jsonb_build_object(
+  SELECT $2, 'payout:' || p.payout_id, $3, jsonb_strip_nulls(jsonb_build_object(
     'payout_id', p.payout_id,
     'status', payout_status(p.phase, s.status, s.may_pass),
     'mode', p.mode,
@@ -43,9 +43,9 @@ LANGUAGE sql AS $$
     'ledger', s.ledger,
     'reason_code', coalesce(p.reason_code, s.reason_code),
     'reason', coalesce(p.reason, s.reason)
-  )) || more
+  )) || $4
   FROM payouts p LEFT JOIN settlements s ON s.id = p.settlement_id
-  WHERE p.payout_id = wanted
+  WHERE p.payout_id = $1
 $$
 """
 
