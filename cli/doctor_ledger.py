@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from typing import Final
 
 from stellar_sdk import Account, Address, Asset, Keypair, TransactionBuilder, scval, xdr
@@ -12,19 +11,19 @@ from stellar_sdk import Account, Address, Asset, Keypair, TransactionBuilder, sc
 from adapters.database.registry import Operator
 from adapters.stellar.calls import map_fields
 from adapters.stellar.contract_errors import explain
-from adapters.stellar.deployment import LIFE_LEDGERS_LEAST, Deployment
+from adapters.stellar.deployment import Deployment
 from adapters.stellar.entries import (
     account_key,
     account_state,
     asset_of,
-    code_key,
     instance_key,
     trustline_key,
     trustline_state,
-    wasm_hash_of,
 )
 from adapters.stellar.rpc import Rpc
-from cli.deploy import committed_wasm
+from cli.deploy import SLA
+from cli.doctor_contract import days, runs_committed_code
+from cli.doctor_payout import PayoutCheck
 from cli.findings import Findings
 from domain.errors import Refused
 from domain.money import Amount
@@ -66,6 +65,8 @@ class LedgerCheck:
         await self._findings.attempt("accounts", self._accounts)
         await self._findings.attempt("tokens", self._tokens)
         await self._findings.attempt("contract", self._contract)
+        payouts = PayoutCheck(self._settings, self._rpc, self._findings, close_seconds=self._close_seconds)
+        await self._findings.attempt("payout contract", payouts.run)
 
     async def _network(self) -> None:
         passphrase = await self._rpc.network()
@@ -190,42 +191,21 @@ class LedgerCheck:
         if contract is None:
             self._findings.fail("contract", "SLA_CONTRACT_ID is not set", "`holdfast deploy` prints it.")
             return
-        found = await self._rpc.ledger_entries([key := instance_key(contract)])
-        entry = found.by_key.get(key.to_xdr())
-        if entry is None:
-            self._findings.fail("contract", f"{contract} is not on the ledger", "`holdfast deploy` deploys it.")
+        if not await runs_committed_code(
+            self._rpc,
+            self._deployment,
+            self._findings,
+            contract,
+            wasm=SLA,
+            check="contract",
+            words="the SLA contract",
+            setting="SLA_CONTRACT_ID",
+            close_seconds=self._close_seconds,
+        ):
             return
-        if entry.live_until is not None and entry.live_until < found.ledger:
-            self._findings.warn("contract", f"{contract} is archived", "The next payment restores it, for a fee.")
-        code = wasm_hash_of(entry.data)
-        if code is None:
-            self._findings.fail(
-                "contract code",
-                f"{contract} is not the SLA contract: it has no code of its own, as the contract of an asset",
-                "Set SLA_CONTRACT_ID to the SLA contract's id; `holdfast deploy` prints it.",
-            )
-            return
-        committed = sha256(committed_wasm()).digest()
-        if code == committed:
-            self._findings.ok("contract code", f"{contract} runs the committed code {committed.hex()[:16]}…")
-        else:
-            self._findings.fail(
-                "contract code",
-                f"{contract} runs {code.hex()[:16]}…, not the committed {committed.hex()[:16]}…",
-                "Upgrade the contract (`upgrade`, by its administrator), or check out the release it belongs to.",
-            )
-        await self._life(contract, code)
         config = await self._config(contract)
         self._config_agrees(config)
         self._terms_agree(config)
-
-    async def _life(self, contract: str, code: bytes) -> None:
-        ledgers = await self._deployment.life([instance_key(contract), code_key(code)])
-        words = f"contract and code live for {ledgers} ledgers, about {_days(self._time(ledgers))}"
-        if ledgers < LIFE_LEDGERS_LEAST // 2:
-            self._findings.warn("contract life", words, "`holdfast deploy` extends it; archived, payments stop.")
-        else:
-            self._findings.ok("contract life", words)
 
     def _time(self, ledgers: int) -> timedelta:
         return timedelta(seconds=ledgers * self._close_seconds)
@@ -321,14 +301,10 @@ class LedgerCheck:
             return
         left = self._time(allowance.live_until - self._ledger)
         amount = Amount(min(allowance.amount_units, 2**63 - 1))
-        words = f"{amount.brief} through ledger {allowance.live_until}, about {_days(left)}"
+        words = f"{amount.brief} through ledger {allowance.live_until}, about {days(left)}"
         if amount < self._settings.max_auto_payment_amount:
             self._findings.warn(check, f"{words}; below MAX_AUTO_PAYMENT_AMOUNT", mend)
         elif left < timedelta(days=30):
             self._findings.warn(check, words, mend)
         else:
             self._findings.ok(check, words)
-
-
-def _days(left: timedelta) -> str:
-    return f"{left.days} days" if left.days > 1 else f"{left.total_seconds() / 3600:.0f} hours"

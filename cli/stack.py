@@ -375,7 +375,13 @@ class Stack:
             facts |= {"api_key": self.facts.keys.api_key, "approver_key": self.facts.keys.approver_key}
         deployed = self.facts.deployed
         if deployed is not None:
-            facts["contracts"] = {"sla": deployed.sla, "usdc": deployed.usdc, "nociq": deployed.nociq}
+            facts["contracts"] = {
+                "sla": deployed.sla,
+                "usdc": deployed.usdc,
+                "nociq": deployed.nociq,
+                "native": deployed.native,
+                "payout": deployed.payout,
+            }
             facts["accounts"] = dict(deployed.accounts)
         write_private(self._var / "up.json", json.dumps(facts, indent=2) + "\n")
 

@@ -168,6 +168,19 @@ class Deployment:
         call = invocation(contract, "upgrade", scval.to_bytes(wasm_hash))
         return await self._ensure(runs, lambda: self._land(admin, [call]))
 
+    async def call(
+        self,
+        contract: str,
+        function: str,
+        arguments: Sequence[xdr.SCVal],
+        caller: Keypair,
+        *,
+        witness: Callable[[], Awaitable[bool]],
+    ) -> bool:
+        """Call until `witness` says that it is done; True where it was not before."""
+        operation = invocation(contract, function, *arguments)
+        return await self._ensure(witness, lambda: self._land(caller, [operation]))
+
     async def approve(self, token: str, owner: Keypair, spender: str, amount: Amount) -> bool:
         """Have an allowance of at least half of `amount`, for at least half of the longest time there is.
 

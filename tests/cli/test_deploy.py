@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,23 @@ from stellar_sdk import Asset
 
 from adapters.stellar.deployment import Deployment
 from adapters.stellar.entries import account_key, account_state, trustline_key, trustline_state
+from adapters.stellar.payout_contract import PayoutContract, PayoutSetup
 from adapters.stellar.rpc import Rpc
-from cli.deploy import OPERATOR_ALLOWANCE, POOL_REWARDS, committed_wasm, deploy_contract, deploy_locally
+from cli.deploy import (
+    OPERATOR_ALLOWANCE,
+    PAYOUT,
+    PAYOUT_NOCIQ,
+    PAYOUT_USDC,
+    PAYOUT_XLM,
+    POOL_REWARDS,
+    SLA,
+    committed_wasm,
+    deploy_contract,
+    deploy_locally,
+)
 from cli.local_secrets import LocalSecrets
 from domain.errors import Refused
+from domain.money import Amount
 from settings import Settings, SettingsError, load_settings
 from tests.conftest import TestLedger
 
@@ -63,6 +77,56 @@ async def test_everybody_has_what_the_guides_examples_need(
     assert await deployment.greatest_live_until() - allowance.live_until < 200
 
 
+async def test_the_payout_contract_is_configured_and_funded(
+    settings: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    deployed = await deploy_locally(settings, secrets)
+    reader = PayoutContract(rpc, settings.stellar_network_passphrase, deployed.payout)
+    config = await reader.config()
+    assert (config.admin, config.executor) == (deployed.accounts["admin"], deployed.accounts["pool"])
+    for token, amount in (
+        (deployed.usdc, PAYOUT_USDC),
+        (deployed.nociq, PAYOUT_NOCIQ),
+        (deployed.native, PAYOUT_XLM),
+    ):
+        state = await reader.token(token)
+        assert state is not None
+        assert state.balance == amount
+        assert state.caps == config.tokens[token]
+        assert (state.caps.per_call, state.moved_today) == (settings.payout_cap_per_call, Amount(0))
+    assert deployed.environment["PAYOUT_CONTRACT_ID"] == deployed.payout
+
+
+async def test_other_caps_and_another_payer_reach_the_contract(
+    settings: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    first = await deploy_locally(settings, secrets)
+    changed = load_settings(
+        None,
+        stellar_soroban_rpc_url=settings.stellar_soroban_rpc_url,
+        var_dir=settings.var_dir,
+        payout_cap_per_call="500",
+        payout_cap_per_day="700",
+        payout_source_account=first.accounts["noc_team"],
+    )
+    assert await deploy_locally(changed, secrets) == first
+    config = await PayoutContract(rpc, settings.stellar_network_passphrase, first.payout).config()
+    assert config.executor == first.accounts["noc_team"]
+    assert {(caps.per_call, caps.per_day) for caps in config.tokens.values()} == {(Amount.of(500), Amount.of(700))}
+
+
+async def test_a_contract_that_still_has_half_is_not_topped_up(
+    settings: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    deployed = await deploy_locally(settings, secrets)
+    setup = PayoutSetup(rpc, settings.stellar_network_passphrase)
+    issuer = secrets.keypair("usdc_issuer_secret_key")
+    twice = Amount(PAYOUT_USDC.units * 2)
+    assert not await setup.top_up(deployed.payout, deployed.usdc, issuer, twice)
+    assert await setup.top_up(deployed.payout, deployed.usdc, issuer, Amount(twice.units + 1))
+    assert not (await setup.lacks(deployed.payout, deployed.usdc, Amount(twice.units + 1))).units
+
+
 @pytest.mark.parametrize("kind", ["drop_answer_after", "drop_answer_before"])
 async def test_lost_answers_leave_one_contract(
     settings: Settings, secrets: LocalSecrets, ledger: TestLedger, kind: str
@@ -88,10 +152,13 @@ async def test_on_another_network_the_pool_deploys_and_becomes_executor(
     deployed = await deploy_contract(elsewhere)
     assert deployed.sla != local.sla
     assert await deploy_contract(elsewhere) == deployed
-    from hashlib import sha256
-
-    code = await Deployment(rpc, settings.stellar_network_passphrase).wasm_hash(deployed.sla)
-    assert code == sha256(committed_wasm()).digest()
+    for contract, name in ((deployed.sla, SLA), (deployed.payout, PAYOUT)):
+        code = await Deployment(rpc, settings.stellar_network_passphrase).wasm_hash(contract)
+        assert code == sha256(committed_wasm(name)).digest()
+    config = await PayoutContract(rpc, settings.stellar_network_passphrase, deployed.payout).config()
+    assert config.admin == config.executor == deployed.accounts["pool"]
+    assert set(config.tokens) == {local.usdc, local.nociq, local.native}
+    assert not config.paused
 
 
 async def test_a_token_that_is_not_there_is_named(

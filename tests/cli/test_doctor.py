@@ -6,17 +6,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from stellar_sdk import scval
+from stellar_sdk import scval, xdr
 
 from adapters.database.registry import Operator
 from adapters.stellar.deployment import invocation
 from adapters.stellar.own_sequence import OwnSequence
 from adapters.stellar.rpc import Rpc
-from cli.deploy import Deployed, deploy_locally
+from cli.deploy import PAYOUT_NOCIQ, Deployed, deploy_locally
 from cli.doctor import examine
 from cli.doctor_ledger import LedgerCheck
 from cli.findings import Finding, Findings, Level
 from cli.local_secrets import LocalSecrets, with_local, write_contract_ids
+from domain.money import Amount
 from settings import Settings, load_settings
 from tests.conftest import TestLedger
 
@@ -142,3 +143,62 @@ async def test_services_that_do_not_answer_are_named_with_their_settings(
     assert "TEMPORAL_ADDRESS" in lines["temporal"].mend
     assert "SMTP_HOST" in lines["mail"].mend
     assert findings.failed
+
+
+async def _administer(
+    settings: Settings, secrets: LocalSecrets, rpc: Rpc, contract: str, function: str, *arguments: xdr.SCVal
+) -> None:
+    admin = secrets.keypair("sla_admin_secret_key")
+    call = invocation(contract, function, *arguments)
+    await OwnSequence(rpc, admin, settings.stellar_network_passphrase).land([call])
+
+
+async def test_a_payout_contract_out_of_service_is_a_failure(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, deployed = await _deployed(bare, secrets)
+    await _administer(settings, secrets, rpc, deployed.payout, "pause")
+    other = scval.to_address(deployed.accounts["noc_team"])
+    await _administer(settings, secrets, rpc, deployed.payout, "set_executor", other)
+    lines = await _look(settings, rpc)
+    assert lines["payout contract paused"].level is Level.FAIL
+    assert "unpause" in lines["payout contract paused"].mend
+    assert lines["payout contract executor"].level is Level.FAIL
+    assert "set_executor" in lines["payout contract executor"].mend
+    assert lines["contract executor"].level is Level.OK
+
+
+async def test_what_a_payout_of_each_token_rests_on_is_told(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, deployed = await _deployed(bare, secrets)
+    lines = await _look(settings, rpc)
+    assert "9,000 XLM there; a call may move 1,000,000" in lines["payout XLM"].finding
+    await _administer(settings, secrets, rpc, deployed.payout, "remove_token", scval.to_address(deployed.native))
+    await _administer(
+        settings,
+        secrets,
+        rpc,
+        deployed.payout,
+        "withdraw",
+        scval.to_address(deployed.nociq),
+        scval.to_address(deployed.accounts["pool"]),
+        scval.to_int128(PAYOUT_NOCIQ.units),
+    )
+    lower = settings.model_copy(update={"payout_cap_per_day": Amount.of(10), "payout_cap_per_call": Amount.of(10)})
+    lines = await _look(lower, rpc)
+    assert lines["payout XLM"].level is Level.WARN
+    assert "does not allow" in lines["payout XLM"].finding
+    assert lines["payout NOCIQ"].level is Level.WARN
+    assert "fund" in lines["payout NOCIQ"].mend
+    assert lines["payout USDC"].level is Level.WARN
+    assert "more than the settings' 10 and 10" in lines["payout USDC"].finding
+
+
+async def test_without_a_payout_contract_the_doctor_says_so(
+    bare: Settings, secrets: LocalSecrets, rpc: Rpc
+) -> None:
+    settings, _ = await _deployed(bare, secrets)
+    lines = await _look(settings.model_copy(update={"payout_contract_id": None}), rpc)
+    assert lines["payout contract"].level is Level.WARN
+    assert "PAYOUT_CONTRACT_ID" in lines["payout contract"].finding
