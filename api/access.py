@@ -67,7 +67,7 @@ async def identify(
     else:
         found = None
         if 8 <= len(secret) <= 200:
-            async with deps.database.begin() as connection:
+            async with deps.database.look() as connection:
                 found = await caller_of(connection, secret, at=datetime.now(UTC))
         if found is None:
             _spend(request, f"address:{address}")
@@ -118,7 +118,7 @@ def _is_local(request: Request, address: str) -> bool:
 
 
 async def _keyless(deps: Deps) -> Caller:
-    async with deps.database.begin() as connection:
+    async with deps.database.look() as connection:
         person = await find_person(connection, KEYLESS_NAME)
     if person is None:
         try:

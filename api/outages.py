@@ -15,7 +15,7 @@ from starlette.responses import Response
 from adapters.database.audit import record
 from adapters.database.outage_rows import find_outage
 from adapters.database.reading import list_outages
-from adapters.database.registry import find_operator, site_or_none
+from adapters.database.registry import site_and_operator
 from api.access import needs
 from api.deps import Deps, Parts
 from api.exact import ExactJSONResponse
@@ -112,8 +112,8 @@ async def report_outage(
 async def _report(
     deps: Deps, connection: AsyncConnection, caller: Caller, body: ReportOutage, now: datetime
 ) -> Outage:
-    site = await site_or_none(connection, body.site_name)
-    operator = await find_operator(connection, site.operator_id) if site else None
+    found = await site_and_operator(connection, body.site_name)
+    site, operator = found or (None, None)
     outage = await deps.outages.report(
         connection,
         site_name=body.site_name,
@@ -134,7 +134,10 @@ async def _wake(deps: Deps, outage: Outage) -> bool:
     """Wake the story; False where Temporal does not answer, and the sweeper will."""
     try:
         await deps.stories.outage_changed(
-            outage.outage_id, summary=f"{outage.outage_id} · {outage.severity} · {outage.site_name}"
+            outage.outage_id,
+            summary=f"{outage.outage_id} · {outage.severity} · {outage.site_name}",
+            severity=outage.severity,
+            operator_id=outage.operator_id,
         )
     except Unavailable as error:
         _log.warning("left to the sweeper", outage=outage.outage_id, reason=error.message)

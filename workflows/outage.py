@@ -59,7 +59,10 @@ class OutageStory:
 
     def __init__(self) -> None:
         self._news = False
-        self._shown: dict[str, str | float] = {KIND.name: "outage", STATUS.name: "open"}
+        # What whoever started it has made searchable already.
+        self._shown: dict[str, Any] = {
+            pair.key.name: pair.value for pair in workflow.info().typed_search_attributes
+        }
         self._unproved_since: datetime | None = None
         self._pending_rounds = 0
 

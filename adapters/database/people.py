@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, SecretStr
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, bindparam, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,6 +20,18 @@ from domain.people import Caller, Person, Role, Scope, scopes_of
 
 _KEY_PREFIX: Final = "hf_"
 _LAST_USED_RESOLUTION: Final = timedelta(minutes=1)
+# Asked with every request, so made once.
+_BY_NAME: Final = select(people).where(people.c.name == bindparam("name"))
+_BY_KEY: Final = (
+    select(people, api_keys.c.id.label("key_id"), api_keys.c.scopes, api_keys.c.last_used_at)
+    .join(people, people.c.id == api_keys.c.person_id)
+    .where(
+        api_keys.c.hash == bindparam("hash"),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("at")),
+        people.c.disabled_at.is_(None),
+    )
+)
 
 
 class ApiKey(BaseModel):
@@ -67,7 +79,7 @@ async def add_person(
 
 async def find_person(connection: AsyncConnection, name: str) -> Person | None:
     """Find a person by name."""
-    row = (await connection.execute(select(people).where(people.c.name == name))).one_or_none()
+    row = (await connection.execute(_BY_NAME, {"name": name})).one_or_none()
     return None if row is None else _person(row)
 
 
@@ -152,21 +164,7 @@ async def revoke_key(connection: AsyncConnection, key_id: str, *, by: str, at: d
 
 async def caller_of(connection: AsyncConnection, secret: str, *, at: datetime) -> Caller | None:
     """Who holds this secret; None where it is unknown, revoked, expired, or its person is disabled."""
-    rows = await connection.execute(
-        select(
-            people,
-            api_keys.c.id.label("key_id"),
-            api_keys.c.scopes,
-            api_keys.c.last_used_at,
-        )
-        .join(people, people.c.id == api_keys.c.person_id)
-        .where(
-            api_keys.c.hash == _hash(secret),
-            api_keys.c.revoked_at.is_(None),
-            or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > at),
-            people.c.disabled_at.is_(None),
-        )
-    )
+    rows = await connection.execute(_BY_KEY, {"hash": _hash(secret), "at": at})
     row = rows.one_or_none()
     if row is None:
         return None

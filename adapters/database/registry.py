@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,11 @@ from adapters.database.registry_tables import operators, sites
 from domain.errors import InvalidInput, NotFound
 
 _OPERATOR_ID: Final = re.compile(r"[a-z0-9][a-z0-9\-]{0,62}")
+_SITE_AND_OPERATOR: Final = (
+    select(sites, operators)
+    .join(operators, operators.c.id == sites.c.operator_id)
+    .where(sites.c.name == bindparam("name"))
+)
 
 
 class Operator(BaseModel):
@@ -75,6 +80,17 @@ async def site_or_none(connection: AsyncConnection, name: str) -> Site | None:
     """Read one; None where nobody registered it."""
     row = (await connection.execute(select(sites).where(sites.c.name == name))).one_or_none()
     return None if row is None else _site(row)
+
+
+async def site_and_operator(connection: AsyncConnection, name: str) -> tuple[Site, Operator] | None:
+    """Read a site and whose it is; None where nobody registered it."""
+    row = (await connection.execute(_SITE_AND_OPERATOR, {"name": name})).mappings().one_or_none()
+    if row is None:
+        return None
+    return (
+        Site(**{field: row[sites.c[field]] for field in Site.model_fields}),
+        Operator(**{field: row[operators.c[field]] for field in Operator.model_fields}),
+    )
 
 
 async def list_operators(connection: AsyncConnection, *, after: str = "", limit: int = 50) -> Sequence[Operator]:

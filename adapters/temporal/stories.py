@@ -15,7 +15,16 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from activities.story_names import CHANGED_SIGNAL, KIND, OUTAGE_STORY, STATUS, STORIES, outage_story_id
+from activities.story_names import (
+    CHANGED_SIGNAL,
+    KIND,
+    OPERATOR,
+    OUTAGE_STORY,
+    SEVERITY,
+    STATUS,
+    STORIES,
+    outage_story_id,
+)
 from domain.errors import Unavailable
 
 _ANSWER_MAX: Final = timedelta(seconds=5)
@@ -27,15 +36,30 @@ class Stories:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def outage_changed(self, outage_id: str, *, summary: str | None = None) -> None:
+    async def outage_changed(
+        self,
+        outage_id: str,
+        *,
+        summary: str | None = None,
+        severity: str | None = None,
+        operator_id: str | None = None,
+    ) -> None:
         """Wake an outage's story after a command committed, or start it. Doing it twice is harmless.
 
         Raises:
             Unavailable: Temporal does not answer; the sweeper will find the record.
         """
-        await self.wake_outage(outage_id, summary=summary)
+        await self.wake_outage(outage_id, summary=summary, severity=severity, operator_id=operator_id)
 
-    async def wake_outage(self, outage_id: str, *, summary: str | None = None, again: bool = False) -> bool:
+    async def wake_outage(
+        self,
+        outage_id: str,
+        *,
+        summary: str | None = None,
+        severity: str | None = None,
+        operator_id: str | None = None,
+        again: bool = False,
+    ) -> bool:
         """Wake an outage's story, and start it where Temporal does not know it. Doing it twice is harmless.
 
         A story that has completed is not started again: its record was final, and nothing in it can change.
@@ -46,6 +70,8 @@ class Stories:
         Args:
             outage_id: such as `OUT001`.
             summary: what the Web UI shows beside the id, when this starts it; sealed like every payload.
+            severity: to search it by; what is not given here the story adds itself, by an event more.
+            operator_id: the same.
             again: start it even if it has completed.
 
         Returns:
@@ -55,6 +81,12 @@ class Stories:
             Unavailable: Temporal does not answer.
         """
         reuse = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+        searchable = [SearchAttributePair(KIND, "outage"), SearchAttributePair(STATUS, "open")]
+        searchable += [
+            SearchAttributePair(key, value)
+            for key, value in ((SEVERITY, severity), (OPERATOR, operator_id))
+            if value is not None
+        ]
         try:
             await self._client.start_workflow(
                 OUTAGE_STORY,
@@ -65,9 +97,7 @@ class Stories:
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE if again else reuse,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=summary or f"Outage {outage_id}",
-                search_attributes=TypedSearchAttributes(
-                    [SearchAttributePair(KIND, "outage"), SearchAttributePair(STATUS, "open")]
-                ),
+                search_attributes=TypedSearchAttributes(searchable),
                 rpc_timeout=_ANSWER_MAX,
             )
         except WorkflowAlreadyStartedError:
