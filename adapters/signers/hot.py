@@ -15,6 +15,13 @@ class HotSigner:
     def __repr__(self) -> str:
         return f"HotSigner({self.public_key})"
 
+    async def open(self) -> str:
+        """Give the account of the key; nothing needs to be asked."""
+        return self.public_key
+
     async def sign(self, transaction_hash: bytes) -> bytes:
         """An Ed25519 signature over the 32-byte transaction hash."""
         return self._keypair.sign(transaction_hash)
+
+    def close(self) -> None:
+        """Nothing is open."""
