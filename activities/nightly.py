@@ -19,10 +19,10 @@ class AllowanceWatch(Protocol):
 
 
 class ContractUpkeep(Protocol):
-    """Pays the rent of the contract's code, which payments leave alone."""
+    """Pays the rent of the contracts' code, which payments leave alone."""
 
     async def keep_alive(self) -> bool:
-        """Extend the contract's life where little is left; whether it did.
+        """Extend each contract's life where little is left; whether one was extended.
 
         Raises Refused where the fee account lacks XLM, Unavailable or OutcomeUnknown where there is no answer.
         """
@@ -42,5 +42,5 @@ class NightlyActivities:
 
     @activity.defn
     async def keep_contract_alive(self) -> bool:
-        """Extend the life of the contract and its code where little is left; whether it did."""
+        """Extend the life of the contracts and their code where little is left; whether it did."""
         return await self._contract.keep_alive()

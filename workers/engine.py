@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,7 +42,7 @@ class Engine:
 
     rpc: Rpc
     accounts: SponsoredAccounts
-    upkeep: Callable[[str], ContractUpkeep]
+    upkeep: Callable[[Sequence[str]], ContractUpkeep]
     """Of a contract: the fee account pays its rent."""
     book: SettlementBook
     heads: HeadBook
@@ -86,9 +86,9 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     def one_builder() -> AbstractAsyncContextManager[None]:
         return database.alone(f"funder {fee_account.public_key}")
 
-    def upkeep(contract: str) -> ContractUpkeep:
+    def upkeep(contracts: Sequence[str]) -> ContractUpkeep:
         return ContractUpkeep(
-            rpc, contract=contract, payer=fee_account, network_passphrase=passphrase, one_builder=one_builder
+            rpc, contracts=contracts, payer=fee_account, network_passphrase=passphrase, one_builder=one_builder
         )
 
     accounts = SponsoredAccounts(rpc, fee_account, passphrase, one_builder=one_builder)

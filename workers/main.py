@@ -31,6 +31,7 @@ from adapters.stellar.allowances import Allowances
 from adapters.stellar.payment_audit import PaymentAudit
 from adapters.stellar.reader import LedgerReader, ReadContracts
 from adapters.temporal.client import connect
+from adapters.temporal.payout_stories import PayoutStories
 from adapters.temporal.schedules import ensure_schedules
 from adapters.temporal.search_attributes import register_search_attributes
 from adapters.temporal.stories import Stories
@@ -118,7 +119,9 @@ async def _run(house: _House) -> None:
             explorer_url=settings.explorer_url,
             api_url=settings.api_url,
         )
-        sweeper = Sweeper(house.database, Stories(house.client), WalletStories(house.client))
+        sweeper = Sweeper(
+            house.database, Stories(house.client), WalletStories(house.client), PayoutStories(house.client)
+        )
         endpoint = codec_endpoint(settings)
         if endpoint is not None:
             await stack.enter_async_context(
@@ -176,13 +179,12 @@ def _payout_desk(house: _House) -> PayoutDesk:
 def _nightly(house: _House) -> NightlyActivities:
     contracts = sla_contracts(house.settings)
     allowances = Allowances(house.engine.rpc, token=contracts.usdc, spender=contracts.sla)
-    return NightlyActivities(AllowanceWatch(house.database, allowances), house.engine.upkeep(contracts.sla))
+    upkeep = house.engine.upkeep(house.settings.paying_contracts)
+    return NightlyActivities(AllowanceWatch(house.database, allowances), upkeep)
 
 
 def _reconciliation(house: _House) -> ReconciliationActivities:
-    audit = PaymentAudit(
-        database=house.database, rpc=house.engine.rpc, contracts=house.settings.paying_contracts
-    )
+    audit = PaymentAudit(database=house.database, rpc=house.engine.rpc, contracts=house.settings.paying_contracts)
     return ReconciliationActivities(PaymentWatch(house.database, audit))
 
 
