@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from domain.address import account_of
 from domain.errors import Refused
 from domain.money import Amount
 from domain.settlement import Intent
@@ -41,7 +42,15 @@ class Policy:
         if self.assets and intent.asset not in self.assets:
             raise Refused(f"the asset {intent.asset} is not allowed", code="asset_not_allowed", asset=intent.asset)
         for party in (intent.destination, intent.source):
-            if party in self.blocked:
+            if party in self.blocked or _beneath(party) in self.blocked:
                 raise Refused(f"{party} is on the blocklist", code="destination_blocked", destination=party)
         if self.contracts and intent.invocation.contract not in self.contracts:
             raise Refused(f"the contract {intent.invocation.contract} is not allowed")
+
+
+def _beneath(party: str) -> str:
+    """The account of a muxed one, which is as blocked as that; `N recipients` is no address and stays."""
+    try:
+        return account_of(party)
+    except ValueError:
+        return party

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,9 +15,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from activities.story_names import outage_story_id, wallet_story_id
+from activities.story_names import outage_story_id, payout_story_id, wallet_story_id
 from adapters.database.engine import Database
 from adapters.database.outage_story import unfinished_outages
+from adapters.database.payout_story import unended_payouts
 from adapters.database.wallets import unfinished_wallets
 from domain.errors import HoldfastError
 
@@ -28,6 +29,7 @@ _SETTLED_AFTER: Final = timedelta(seconds=3)
 """A record that changed just now was most likely just woken."""
 _BACK_OFF_MAX: Final = timedelta(minutes=5)
 _PAGE: Final = 1000
+_PAYOUTS_PAGE: Final = 200
 
 
 class OutageStories(Protocol):
@@ -38,6 +40,16 @@ class OutageStories(Protocol):
 
     async def running(self) -> frozenset[str]:
         """Workflow ids of stories that run."""
+
+
+class PayoutStories(Protocol):
+    """`adapters.temporal.payout_stories.PayoutStories`."""
+
+    async def payout_changed(self, payout_id: str) -> None:
+        """Wake or begin."""
+
+    async def running_among(self, payout_ids: Iterable[str]) -> frozenset[str]:
+        """Which of these payouts have a story that runs."""
 
 
 class WalletStories(Protocol):
@@ -56,10 +68,18 @@ class _Pause:
 class Sweeper:
     """Finds records whose story is missing, failed or missed its wake, and starts or wakes it."""
 
-    def __init__(self, database: Database, outages: OutageStories, wallets: WalletStories) -> None:
+    def __init__(
+        self,
+        database: Database,
+        outages: OutageStories,
+        wallets: WalletStories,
+        payouts: PayoutStories | None = None,
+    ) -> None:
         self._database = database
         self._outages = outages
         self._wallets = wallets
+        self._payouts = payouts
+        self._payouts_after = 0
         self._pauses: dict[str, _Pause] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -114,7 +134,25 @@ class Sweeper:
                 story, at, partial(self._wallets.wallet_requested, user_id)
             ):
                 begun.append(story)
+        if self._payouts is not None:
+            begun += await self._sweep_payouts(self._payouts, at)
         self._pauses = {story: pause for story, pause in self._pauses.items() if pause.until > at - _BACK_OFF_MAX}
+        return begun
+
+    async def _sweep_payouts(self, stories: PayoutStories, at: datetime) -> list[str]:
+        """Look at one page of payouts a sweep, in rotation: tens of thousands may wait for signatures."""
+        async with self._database.begin() as connection:
+            page = await unended_payouts(
+                connection, older_than=at - _SETTLED_AFTER, after=self._payouts_after, limit=_PAYOUTS_PAGE
+            )
+        self._payouts_after = page[-1][1] if len(page) == _PAYOUTS_PAGE else 0
+        running = await stories.running_among(payout_id for payout_id, _, _ in page)
+        begun = []
+        for payout_id, _, missed in page:
+            story = payout_story_id(payout_id)
+            wake = partial(stories.payout_changed, payout_id)
+            if (payout_id not in running or missed) and await self._in_turn(story, at, wake):
+                begun.append(story)
         return begun
 
     async def _unfinished(self, at: datetime) -> list[tuple[str, bool]]:
