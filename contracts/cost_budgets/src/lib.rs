@@ -21,7 +21,9 @@ const HEAD: &str =
     "# What each call costs: measured on the wasm of contracts/wasm/ between classic\n\
      # accounts with trustlines, rent not counted.\n\
      # Checked by the tests with a margin of 10 %. To accept other figures:\n\
-     #   cd contracts && HOLDFAST_UPDATE_BUDGETS=1 cargo test budgets\n";
+     #   cd contracts && HOLDFAST_UPDATE_BUDGETS=1 cargo test budgets\n\
+     # [ledger...] is what fits on the local ledger, under the public network's limits:\n\
+     # tests/settlement/test_payout_limits.py\n";
 
 /// The figures of one call, by name.
 pub type Figures = BTreeMap<&'static str, i64>;
