@@ -125,7 +125,7 @@ class Settings(SigningSettings, ServiceSettings, FrontSettings):
             right = "false" if self.payouts_sign_with_hot_key else "true"
             problems.append(("PAYOUTS_SIGN_WITH_HOT_KEY", f"{right}, since PAYOUT_SIGNER is {self.payout_signer}"))
         if (
-            not hot
+            self.payout_signer in {PayoutSigner.KMS, PayoutSigner.PKCS11}
             and self.payout_contract_id is not None
             and self.stellar_pool_secret_key is not None
             and self.payout_source_account == self.stellar_pool_public_key

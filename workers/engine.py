@@ -13,11 +13,9 @@ from typing import Final
 from stellar_sdk import Keypair
 
 from activities.settlement import SettlementActivities
-from activities.settlement_parts import PayerSigner
 from adapters.database.engine import Database
 from adapters.database.heads import HeadBook
 from adapters.database.settlements import SettlementBook
-from adapters.signers.hot import HotSigner
 from adapters.stellar.accounts import SponsoredAccounts
 from adapters.stellar.envelopes import Envelopes
 from adapters.stellar.figures import Figures
@@ -30,6 +28,7 @@ from domain.errors import Refused
 from domain.fees import FeePolicy
 from settings import Settings
 from settings.payouts import policy_of
+from workers.signers import PayerKeys, payer_keys
 
 ENVELOPE_VALIDITY: Final = timedelta(seconds=45)
 """How long an envelope may land: nine ledgers of the public network; a lost one is rebuilt within a minute."""
@@ -50,15 +49,17 @@ class Engine:
     follower: Follower
     ledger: StellarLedger
     activities: SettlementActivities
+    keys: PayerKeys
 
     async def start(self) -> str | None:
         """Check the history and have lanes; gives why all sending is halted, or None.
 
         Raises:
-            Refused: another network or another deployment's lanes.
+            Refused: another network or another deployment's lanes, or the payouts' signer is none of the payer's.
             Unavailable: the ledger or the database does not answer.
         """
         halted = await self.follower.start()
+        await self.keys.check()
         if halted is None:
             await self.lanes.ensure(_LANES_AT_START)
         return halted
@@ -69,7 +70,11 @@ async def running_engine(settings: Settings, database: Database) -> AsyncIterato
     """Wire the engine; its RPC connections are closed on leaving."""
     rpc = Rpc(str(settings.stellar_soroban_rpc_url))
     try:
-        yield _wire(settings, database, rpc)
+        engine = _wire(settings, database, rpc)
+        try:
+            yield engine
+        finally:
+            engine.keys.close()
     finally:
         await rpc.close()
 
@@ -111,17 +116,20 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     )
     envelopes = Envelopes(network_passphrase=passphrase, lanes=keys, fee_account=fee_account)
     ledger = StellarLedger(rpc=rpc, envelopes=envelopes, heads=follower, figures=Figures(rpc, passphrase))
+    payers = payer_keys(settings, ledger.authority)
     activities = SettlementActivities(
         book=book,
         ledger=ledger,
         closes=follower,
-        signers=_signers(settings),
+        signers=payers.by_payer,
+        deferred=payers.deferred,
+        signature_validity=timedelta(seconds=settings.payout_signature_validity_seconds),
         policy=policy_of(settings),
         fees=FeePolicy(max_gas_stroops=settings.payouts_max_gas_stroops),
         builds_max=settings.payouts_max_attempts,
         validity=ENVELOPE_VALIDITY,
     )
-    return Engine(rpc, accounts, upkeep, book, heads, lanes, follower, ledger, activities)
+    return Engine(rpc, accounts, upkeep, book, heads, lanes, follower, ledger, activities, payers)
 
 
 def _fee_account(settings: Settings) -> Keypair:
@@ -131,12 +139,3 @@ def _fee_account(settings: Settings) -> Keypair:
             "no account pays fees: set STELLAR_FEE_SECRET_KEY, or STELLAR_POOL_SECRET_KEY to have the pool pay"
         )
     return Keypair.from_secret(seed.get_secret_value())
-
-
-def _signers(settings: Settings) -> dict[str, PayerSigner]:
-    """The hot signers by account: the pool's, and the payouts' where hot keys are allowed."""
-    seeds = [settings.stellar_pool_secret_key]
-    if settings.payouts_sign_with_hot_key:
-        seeds.append(settings.payout_hot_signer_secret)
-    signers = [HotSigner(seed.get_secret_value()) for seed in seeds if seed is not None]
-    return {signer.public_key: signer for signer in signers}
