@@ -5,19 +5,23 @@ One activity walks the whole line
     intent → policy → simulate → pin → sign → look again → lane signs → send → proof → record
 
 and each step is guarded by the row's state, never by the number of the try: whoever comes next, after a crash or
-beside us, goes on where the row stands. Two rules carry everything:
+beside us, goes on where the row stands. Where somebody outside signs, it is left at `awaiting_signature`, and
+walked on when enough signatures are there or the request has ended. Three rules carry everything:
 
-* nothing leaves us that is not written ahead (pin and envelope before the signer is asked, the signed fee bump
+* nothing leaves us that is not written ahead (pin and envelope before a signer is asked, the signed fee bump
   before the first byte);
+* what waited is looked at again before the lane signs: what is stale is asked for anew, never sent to fail;
 * after the lane has signed, only proof ends a settlement: SUCCESS or FAILED by hash, or the verdict.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
+from math import ceil
 from typing import Final
 
 from temporalio import activity
@@ -29,13 +33,27 @@ from activities.settlement_parts import (
     Ledger,
     PayerSigner,
     Pin,
+    Send,
     Settlement,
     SettlementBook,
+    Simulation,
+    Stale,
+    Ticket,
 )
 from domain.errors import OutcomeUnknown, Refused, Unavailable
 from domain.fees import FeePolicy
 from domain.policy import Policy
-from domain.settlement import Control, SettlementOutcome, SettlementStatus, Verdict, verdict
+from domain.settlement import (
+    Control,
+    Intent,
+    MarkerState,
+    SettlementOutcome,
+    SettlementStatus,
+    SigningMode,
+    Verdict,
+    verdict,
+)
+from domain.signing import SigningRequest
 
 _HEARTBEAT_SECONDS: Final = 3.0
 _CLOSES_MAX: Final = 3
@@ -44,6 +62,14 @@ _CLOSES_BEFORE_BUMP: Final = 2
 _QUEUED_ANSWERS: Final = frozenset({"PENDING", "DUPLICATE"})
 _LEAST_LEFT: Final = timedelta(seconds=10)
 """An envelope with less than this to live is not sent: it is built anew on the same pin."""
+_LEDGERS_LEFT: Final = 3
+"""A signed authorization entry with fewer ledgers to live is not sent: another is asked for."""
+_ENTRY_LEDGERS_MAX: Final = 3_000_000
+"""The network admits entries that live as long as a temporary entry may, 3,110,400 ledgers (public network)."""
+
+
+def _nobody_waits(_: Intent) -> bool:
+    return False
 
 
 class SettlementActivities:
@@ -60,8 +86,14 @@ class SettlementActivities:
         fees: FeePolicy,
         builds_max: int,
         validity: timedelta,
+        deferred: Callable[[Intent], bool] = _nobody_waits,
+        signature_validity: timedelta = timedelta(days=1),
     ) -> None:
-        """`signers` by payer; `builds_max` bounds a settlement's envelopes, `validity` is their life."""
+        """`signers` by payer; `builds_max` bounds a settlement's envelopes, `validity` is their life.
+
+        `deferred` says whose signature comes from outside, by an answer to a request that lives for
+        `signature_validity`.
+        """
         self._book = book
         self._ledger = ledger
         self._closes = closes
@@ -70,6 +102,8 @@ class SettlementActivities:
         self._fees = fees
         self._builds_max = builds_max
         self._validity = validity
+        self._deferred = deferred
+        self._signature_validity = signature_validity
 
     @activity.defn(name="settle")
     async def settle(self, settlement_id: str) -> SettlementOutcome:
@@ -94,12 +128,15 @@ class SettlementActivities:
                 if not settlement.status.final and settlement.status.in_flight:
                     return settlement.outcome
                 continue
+            if settlement.ending is not None:
+                settlement = await self._close(settlement)
+                if settlement.ending is not None and not settlement.status.final:
+                    return settlement.outcome
+                continue
             if settlement.control is Control.CANCEL:
                 settlement = await self._book.cancel_unsent(settlement)
                 continue
-            if settlement.control is Control.HOLD or settlement.status is SettlementStatus.AWAITING_SIGNATURE:
-                return settlement.outcome
-            if settlement.status is SettlementStatus.BUILT and not self._policy.live:
+            if self._waits(settlement):
                 return settlement.outcome
             try:
                 settlement = await self._advance(settlement)
@@ -107,49 +144,201 @@ class SettlementActivities:
                 settlement = await self._book.fail_unsent(settlement, refusal)
         return settlement.outcome
 
+    def _waits(self, settlement: Settlement) -> bool:
+        """Whether the next step is somebody else's."""
+        if settlement.control is Control.HOLD:
+            return True
+        if settlement.status is SettlementStatus.AWAITING_SIGNATURE:
+            return self._is_fresh(settlement)
+        built = settlement.status in {SettlementStatus.BUILT, SettlementStatus.QUEUED}
+        return built and not self._goes_on(settlement.intent)
+
+    def _goes_on(self, intent: Intent) -> bool:
+        """Whether anything is signed and sent at all."""
+        return self._policy.live and not intent.build_only
+
     async def _advance(self, settlement: Settlement) -> Settlement:
         """One step before the first send. A Refused here is definite: the lane has not signed."""
         if settlement.stopped is not None:
             raise Unavailable(settlement.stopped, code="frozen")
-        if settlement.status is SettlementStatus.ACCEPTED or not self._is_fresh(settlement):
-            return await self._build(settlement)
+        if not self._is_fresh(settlement):
+            return await self._build(settlement, because="it expired before it was signed and sent")
+        if settlement.ticket is not None:
+            return await self._send_what_was_signed(settlement, settlement.ticket)
+        if self._deferred(settlement.intent):
+            return await self._build(settlement, because="somebody else signs now")
         return await self._sign_and_write(settlement)
 
     def _is_fresh(self, settlement: Settlement) -> bool:
-        attempt = settlement.attempt
-        return attempt is not None and attempt.max_time - self._closes.closed_at >= _LEAST_LEFT
+        """Whether what was built, or is waited for, can still be sent. By ledger close time, or by ledger."""
+        ticket, attempt, closed_at = settlement.ticket, settlement.attempt, self._closes.closed_at
+        if ticket is not None:
+            waits = settlement.status is SettlementStatus.AWAITING_SIGNATURE
+            if waits and closed_at > ticket.request.expires_at:
+                return False
+            if ticket.request.expires_ledger is not None:
+                return ticket.request.expires_ledger - self._closes.sequence >= _LEDGERS_LEFT
+        if settlement.pin is None or attempt is None:
+            return False
+        return attempt.max_time - closed_at >= _LEAST_LEFT
 
-    async def _build(self, settlement: Settlement) -> Settlement:
-        """Policy, simulation, pin, envelope: committed before any signer is asked."""
+    async def _build(self, settlement: Settlement, because: str = "") -> Settlement:
+        """Policy, simulation, pin, envelope, request: committed before any signer is asked."""
         intent = settlement.intent
+        goes_on = self._goes_on(intent)
+        # What is only shown is shown as an envelope.
+        shown = intent if goes_on else intent.model_copy(update={"build_only": True})
         self._policy.check(intent)
-        simulation = await self._ledger.simulate(intent)
+        simulation = await self._ledger.simulate(shown)
         if simulation.replayed:
-            return await self._book.record_paid_before(settlement, await self._ledger.find_marker(intent))
+            return await self._record_paid(settlement)
         self._fees.first_bid(simulation.resource_fee, 0)
-        max_time = (self._closes.closed_at + self._validity).replace(microsecond=0)
-        day_max = self._policy.day_max
+        deferred = goes_on and self._deferred(intent)
+        if shown.asks_for_entry:
+            return await self._ask_for_entry(settlement, deferred=deferred, because=because)
+        ask, validity = None, self._validity
+        if deferred:
+            authority, expires_at = (
+                await self._ledger.authority(intent.payer),
+                self._until(self._signature_validity),
+            )
+            # The last moment to sign leaves as much time to send as any other envelope has.
+            validity += self._signature_validity
+
+            def ask(envelope: Envelope) -> SigningRequest:
+                return self._ledger.ask_for_envelope(intent, envelope, authority, expires_at)
+
+        max_time = self._until(validity)
         return await self._book.write_ahead(
             settlement,
             simulation,
             max_time=max_time,
-            day_max_units=None if day_max is None else day_max.units,
-            build=lambda lane, sequence: self._ledger.build(intent, simulation, lane, sequence, max_time),
+            day_max_units=self._day_max_units,
+            build=lambda lane, sequence: self._ledger.build(shown, simulation, lane, sequence, max_time),
+            ask=ask,
+            because=because,
+            holds=goes_on,
         )
+
+    async def _ask_for_entry(self, settlement: Settlement, *, deferred: bool, because: str) -> Settlement:
+        """Ask for an authorization entry: it holds no lane, and its envelope is made when it is signed."""
+        intent = settlement.intent
+        validity = self._signature_validity if deferred else self._validity
+        authority = await self._ledger.authority(intent.payer)
+        ledgers = ceil((validity + self._validity) / timedelta(seconds=self._closes.interval_seconds))
+        request = self._ledger.ask_for_entry(
+            intent, authority, self._until(validity), self._closes.sequence + min(ledgers, _ENTRY_LEDGERS_MAX)
+        )
+        return await self._book.write_request(
+            settlement, request, deferred=deferred, because=because, day_max_units=self._day_max_units
+        )
+
+    def _until(self, validity: timedelta) -> datetime:
+        return (self._closes.closed_at + validity).replace(microsecond=0)
+
+    @property
+    def _day_max_units(self) -> int | None:
+        return None if self._policy.day_max is None else self._policy.day_max.units
 
     async def _sign_and_write(self, settlement: Settlement) -> Settlement:
         """The payer signs, the lane signs last, and both are committed with the first fee bump."""
-        pin, attempt = _pinned(settlement)
+        _, attempt = _pinned(settlement)
         self._policy.check(settlement.intent)
-        signer = self._signers.get(settlement.intent.payer)
+        return await self._write_send(settlement, await self._sign(settlement.intent, attempt.inner_hash))
+
+    async def _sign(self, intent: Intent, signed_hash: str) -> Mapping[str, bytes]:
+        """Have our own signer sign, at once."""
+        signer = self._signers.get(intent.payer)
         if signer is None:
-            raise Refused(f"no signer here signs for {settlement.intent.payer}", code="signature_refused")
-        signature = await signer.sign(bytes.fromhex(attempt.inner_hash))
-        signed = self._ledger.sign_last(attempt.envelope, pin.lane, signature, signer.public_key)
+            raise Refused(f"no signer here signs for {intent.payer}", code="signature_refused")
+        # First the signature: a key that is kept elsewhere may be known only then.
+        signature = await signer.sign(bytes.fromhex(signed_hash))
+        return {signer.public_key: signature}
+
+    async def _write_send(self, settlement: Settlement, signatures: Mapping[str, bytes]) -> Settlement:
+        pin, attempt = _pinned(settlement)
+        signed = self._ledger.sign_last(attempt.envelope, pin.lane, signatures)
         bid = self._fees.first_bid(attempt.resource_fee, await self._ledger.inclusion_fee_p90())
         return await self._book.write_send(
-            settlement, signature=signature, signed_envelope=signed, send=self._ledger.bump(signed, bid)
+            settlement, signatures=signatures, signed_envelope=signed, send=self._ledger.bump(signed, bid)
         )
+
+    async def _send_what_was_signed(self, settlement: Settlement, ticket: Ticket) -> Settlement:
+        """The second look: signers, policy and the call itself as they are now; then the lane signs, last."""
+        intent = settlement.intent
+        self._policy.check(intent)
+        signatures = await self._signatures(intent, ticket)
+        if signatures is None:
+            return await self._build(settlement, because="the payer's signers or their weights have changed")
+        if ticket.request.kind is SigningMode.ENVELOPE:
+            _, attempt = _pinned(settlement)
+            stale = await self._ledger.look_again(intent, attempt)
+            if stale is not None:
+                return await self._build(settlement, because=stale.reason)
+            return await self._write_send(settlement, signatures)
+        entry = self._ledger.assemble(ticket.request, signatures)
+        simulation = await self._ledger.enforce(intent, entry)
+        if isinstance(simulation, Stale):
+            if not ticket.deferred:
+                raise Unavailable(f"the ledger does not take what our signer signed: {simulation.reason}")
+            return await self._build(settlement, because=simulation.reason)
+        if simulation.replayed:
+            return await self._record_paid(settlement)
+        return await self._send_around(entry, settlement, signatures, simulation)
+
+    async def _signatures(self, intent: Intent, ticket: Ticket) -> Mapping[str, bytes] | None:
+        """The fewest signatures that are enough by the ledger as it is now; None where they no longer are."""
+        if not ticket.deferred:
+            signed = await self._sign(intent, ticket.request.hash)
+            authority = await self._ledger.authority(intent.payer)
+            if not authority.suffices(signed):
+                raise Refused(
+                    f"{', '.join(signed)} weighs {authority.weight_of(signed)} for {intent.payer}, which wants "
+                    f"{authority.threshold}",
+                    code="signature_unknown_signer",
+                )
+            return signed
+        there = {each.signer: b64decode(each.signature) for each in ticket.signatures}
+        chosen = (await self._ledger.authority(intent.payer)).minimal(there)
+        return None if chosen is None else {signer: there[signer] for signer in chosen}
+
+    async def _send_around(
+        self, entry: str, settlement: Settlement, signatures: Mapping[str, bytes], simulation: Simulation
+    ) -> Settlement:
+        """Sequence, footprint and fees are made fresh around the signed entry; the lane signs, last."""
+        bid = self._fees.first_bid(simulation.resource_fee, await self._ledger.inclusion_fee_p90())
+        max_time = self._until(self._validity)
+
+        def build(lane: str, sequence: int) -> tuple[Envelope, str, Send]:
+            inner = self._ledger.build_around(settlement.intent, entry, simulation, (lane, sequence), max_time)
+            signed = self._ledger.sign_last(inner.xdr, lane, {})
+            return inner, signed, self._ledger.bump(signed, bid)
+
+        return await self._book.write_entry_send(
+            settlement, simulation, signatures=signatures, max_time=max_time, build=build
+        )
+
+    async def _record_paid(self, settlement: Settlement) -> Settlement:
+        """The marker is there: confirmed, by whomever it was sent."""
+        proof = await self._ledger.find_marker(settlement.intent)
+        kept = None if proof is not None else await self._ledger.kept(settlement.intent)
+        return await self._book.record_paid_before(settlement, proof, kept)
+
+    async def _close(self, settlement: Settlement) -> Settlement:
+        """End what is not to be paid, once nobody can use the entries that were shown; unless somebody did."""
+        ending = settlement.ending
+        for _ in range(_CLOSES_MAX):
+            if ending is None:
+                break
+            kept = await self._ledger.kept(settlement.intent)
+            if kept.marker is MarkerState.PAID:
+                return await self._record_paid(settlement)
+            if kept.marker is MarkerState.VOID or kept.ledger > ending.after:
+                return await self._book.end(settlement)
+            if ending.after - kept.ledger >= _CLOSES_MAX:
+                break
+            await self._closes.wait(settlement.id)
+        return settlement
 
     async def _prove(self, settlement: Settlement) -> Settlement:
         """Send, and wait for proof. Whatever a node answers meanwhile, only proof ends it."""
@@ -178,7 +367,7 @@ class SettlementActivities:
         if settlement.control is Control.CANCEL and not attempt.burn:
             max_time = (self._closes.closed_at + self._validity).replace(microsecond=0)
             unsigned = self._ledger.build_burn(pin.lane, pin.sequence, max_time)
-            signed = self._ledger.sign_last(unsigned.xdr, pin.lane, None, pin.lane)
+            signed = self._ledger.sign_last(unsigned.xdr, pin.lane, {})
             burn = Envelope(signed, unsigned.hash)
             bid = self._fees.next_bid(0, send.inclusion_fee, burn=True) or send.inclusion_fee
             return await self._book.write_burn(settlement, burn, max_time, self._ledger.bump(signed, bid))
@@ -210,8 +399,7 @@ class SettlementActivities:
         witness = await self._ledger.witness(settlement)
         match verdict(witness, sequence=pin.sequence, max_time=pin.until or attempt.max_time):
             case Verdict.PAID:
-                found = await self._ledger.find_marker(settlement.intent)
-                return await self._book.record_paid_before(settlement, found)
+                return await self._record_paid(settlement)
             case Verdict.NOT_PAID:
                 return await self._book.fail_consumed(
                     settlement,

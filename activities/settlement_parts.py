@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from domain.errors import HoldfastError
-from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, Witness
+from domain.settlement import Control, Ending, Intent, MarkerState, SettlementOutcome, SettlementStatus, Witness
+from domain.signing import Authority, Signature, SigningRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,26 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Ticket:
+    """A live request for signatures, and those that were accepted.
+
+    `deferred` is false where our own signer is asked. An entry outlives envelopes: until it expires, each is built
+    around the same one.
+    """
+
+    request: SigningRequest
+    signatures: tuple[Signature, ...]
+    deferred: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """Why what was signed can no longer be sent as it is, though the payment itself can be made."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """A settlement as it stands: its intent, and the newest pin, attempt and send."""
 
@@ -74,6 +95,9 @@ class Settlement:
     outcome: SettlementOutcome
     stopped: str | None
     """Why nothing may be sent now: frozen by a person, or the history changed."""
+    ticket: Ticket | None = None
+    ending: Ending | None = None
+    """How it ends, unpaid, once nobody can use the authorization entries that were shown."""
 
     @property
     def id(self) -> str:
@@ -94,6 +118,8 @@ class Proof:
     result: str
     moved_units: int | None = None
     """What the contract says that it moved, in units of 10⁻⁷; None where it says nothing."""
+    outcomes: bytes = b""
+    """A byte a recipient, where the contract says so: 0 paid, else the token's error."""
 
     @property
     def consumed(self) -> bool:
@@ -107,6 +133,16 @@ class Envelope:
 
     xdr: str
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the ledger keeps of a settlement whose lane says nothing: its marker, and what that says was paid."""
+
+    ledger: int
+    marker: MarkerState
+    moved_units: int | None = None
+    outcomes: bytes = b""
 
 
 class SettlementBook(Protocol):
@@ -123,21 +159,60 @@ class SettlementBook(Protocol):
         max_time: datetime,
         day_max_units: int | None,
         build: Callable[[str, int], Envelope],
+        ask: Callable[[Envelope], SigningRequest] | None = None,
+        because: str = "",
+        holds: bool = True,
     ) -> Settlement:
         """Reserve, take or keep a pin, and commit the envelope that `build(lane, sequence)` makes.
+
+        With `ask` the request for signatures that it makes is committed with it; what was asked for before is
+        superseded, for the reason `because`. Without `holds` nothing is reserved and the pin is returned at once:
+        it only shows what would be.
 
         Raises:
             Refused: the day's limit.
             Unavailable: `no_lane_free`.
         """
 
+    async def write_request(
+        self,
+        settlement: Settlement,
+        request: SigningRequest,
+        *,
+        deferred: bool,
+        because: str,
+        day_max_units: int | None,
+    ) -> Settlement:
+        """Reserve, and commit a request that needs no lane: an authorization entry; the one before is superseded.
+
+        Raises:
+            Refused: the day's limit.
+        """
+
     async def write_send(
-        self, settlement: Settlement, *, signature: bytes | None, signed_envelope: str, send: Send
+        self, settlement: Settlement, *, signatures: Mapping[str, bytes], signed_envelope: str, send: Send
     ) -> Settlement:
         """Commit the signatures and the first fee bump: from here the lane has signed.
 
         Raises:
             Unavailable: everything is frozen, or the history changed: checked in the same transaction.
+        """
+
+    async def write_entry_send(
+        self,
+        settlement: Settlement,
+        simulation: Simulation,
+        *,
+        signatures: Mapping[str, bytes],
+        max_time: datetime,
+        build: Callable[[str, int], tuple[Envelope, str, Send]],
+    ) -> Settlement:
+        """Take or keep a pin, and commit what `build(lane, sequence)` makes around a signed authorization entry.
+
+        That is the envelope, the same signed by the lane, and the first fee bump: from here the lane has signed.
+
+        Raises:
+            Unavailable: `no_lane_free`; everything is frozen, or the history changed.
         """
 
     async def write_bump(self, settlement: Settlement, send: Send) -> Settlement:
@@ -154,8 +229,13 @@ class SettlementBook(Protocol):
     async def record(self, settlement: Settlement, proof: Proof) -> Settlement:
         """Record what the ledger recorded, end the pin and post or void the reservation."""
 
-    async def record_paid_before(self, settlement: Settlement, proof: Proof | None) -> Settlement:
+    async def record_paid_before(
+        self, settlement: Settlement, proof: Proof | None, kept: Kept | None = None
+    ) -> Settlement:
         """The marker was there already: confirmed, whatever our record had forgotten."""
+
+    async def end(self, settlement: Settlement) -> Settlement:
+        """Nobody can use what was shown any more, and the marker is absent: it ends as `ending` says."""
 
     async def fail_unsent(self, settlement: Settlement, refusal: HoldfastError) -> Settlement:
         """A definite no before the lane signed: fail, return the pin, void the reservation."""
@@ -194,11 +274,51 @@ class Ledger(Protocol):
     ) -> Envelope:
         """Make the unsigned inner envelope on the pin. No I/O."""
 
+    async def authority(self, account: str) -> Authority:
+        """Who signs for an account now.
+
+        Raises:
+            Refused: `account_missing`.
+            Unavailable: the ledger does not answer.
+        """
+
+    def ask_for_envelope(
+        self, intent: Intent, envelope: Envelope, authority: Authority, expires_at: datetime
+    ) -> SigningRequest:
+        """Make the request for an envelope's signatures. No I/O."""
+
+    def ask_for_entry(
+        self, intent: Intent, authority: Authority, expires_at: datetime, expires_ledger: int
+    ) -> SigningRequest:
+        """Make the request for an authorization entry, with a nonce of its own. No I/O."""
+
+    async def look_again(self, intent: Intent, attempt: Attempt) -> Stale | None:
+        """Whether a signed envelope would still land as it is.
+
+        Raises:
+            Refused: the payment cannot be made at all now.
+        """
+
+    def assemble(self, request: SigningRequest, signatures: Mapping[str, bytes]) -> str:
+        """Put signatures (by signer) into the request's authorization entry. No I/O."""
+
+    async def enforce(self, intent: Intent, entry: str) -> Simulation | Stale:
+        """Simulate the call with the signed entry, as the ledger will enforce it.
+
+        Raises:
+            Refused: the payment cannot be made at all now.
+        """
+
+    def build_around(
+        self, intent: Intent, entry: str, simulation: Simulation, pin: tuple[str, int], max_time: datetime
+    ) -> Envelope:
+        """Make the inner envelope around a signed entry, on (lane, sequence): only the lane signs it. No I/O."""
+
     def build_burn(self, lane: str, sequence: int, max_time: datetime) -> Envelope:
         """Make a no-op on the pin. No I/O."""
 
-    def sign_last(self, envelope: str, lane: str, signature: bytes | None, signer: str) -> str:
-        """Attach the payer's signature and, last, the lane's own. No I/O."""
+    def sign_last(self, envelope: str, lane: str, signatures: Mapping[str, bytes]) -> str:
+        """Attach the payer's signatures (by signer) and, last, the lane's own. No I/O."""
 
     def bump(self, signed_envelope: str, inclusion_fee: int) -> Send:
         """Wrap the signed inner envelope in a fee bump that bids `inclusion_fee` stroops. No I/O."""
@@ -223,6 +343,13 @@ class Ledger(Protocol):
     async def find_marker(self, intent: Intent) -> Proof | None:
         """The transaction that wrote the marker, as far as the node remembers."""
 
+    async def kept(self, intent: Intent) -> Kept:
+        """What the ledger keeps of the settlement now.
+
+        Raises:
+            Unavailable: no answer, or a node that is behind what we have seen.
+        """
+
     async def inclusion_fee_p90(self) -> int:
         """What nine of ten recent Soroban transactions paid for inclusion, stroops an operation."""
 
@@ -233,6 +360,14 @@ class Closes(Protocol):
     @property
     def closed_at(self) -> datetime:
         """The close time of the newest ledger that was followed."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number."""
+
+    @property
+    def interval_seconds(self) -> float:
+        """How long a ledger takes to close, of late."""
 
     async def wait(self, settlement_id: str) -> bool:
         """Wait for the next closed ledger; True where this settlement's outcome was recorded with it.
@@ -245,10 +380,16 @@ class Closes(Protocol):
 class PayerSigner(Protocol):
     """Who signs for the payer, at once."""
 
-    public_key: str
+    @property
+    def public_key(self) -> str:
+        """The account of the key. A signer whose key is kept elsewhere knows it once it has signed.
+
+        Raises:
+            Unavailable: it does not know it yet.
+        """
 
     async def sign(self, transaction_hash: bytes) -> bytes:
-        """An Ed25519 signature over the 32-byte transaction hash.
+        """An Ed25519 signature over the 32-byte hash of a transaction, or of an authorization's preimage.
 
         Raises:
             Unavailable: the signer does not answer.

@@ -15,7 +15,14 @@ from temporalio import activity
 from domain.errors import Conflict
 from domain.policy import Policy
 from domain.settlement import Intent
-from domain.signing import Authority, Signature, SignatureReceipt, SignatureSubmission, SigningRequest
+from domain.signing import (
+    Authority,
+    Signature,
+    SignatureReceipt,
+    SignatureSubmission,
+    SigningRequest,
+    SigningStatus,
+)
 
 
 class SigningBook(Protocol):
@@ -107,8 +114,9 @@ class SigningActivities:
         """The same without Temporal."""
         intent, request = await self._book.awaited(settlement_id, submission)
         await self._check_what_is_signed(request, submission)
-        self._check_time(request)
-        self._policy.check(intent)
+        if request.status is SigningStatus.WAITING:
+            self._check_time(request)
+            self._policy.check(intent)
         authority = await self._verifier.authority(intent.payer)
         signatures = self._verifier.signatures(request, submission, authority)
         return await self._book.accept(request, signatures, authority, by=submission.by)

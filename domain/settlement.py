@@ -177,6 +177,11 @@ class Intent(BaseModel):
         return self.settlement_id.partition(":")[0]
 
     @property
+    def asks_for_entry(self) -> bool:
+        """Whether the payer signs the authorization entry alone; what is only built is shown as an envelope."""
+        return self.signing is SigningMode.AUTH_ENTRY and not self.build_only
+
+    @property
     def amount(self) -> Amount:
         """What moves from `source` to `destination`."""
         return Amount(self.amount_units)
@@ -255,6 +260,23 @@ class Control(StrEnum):
     HOLD = "hold"
     BUMP = "bump"
     CANCEL = "cancel"
+
+
+class Ending(BaseModel):
+    """How a settlement ends, unpaid, once nobody can use the authorization entries that were shown.
+
+    An entry that was signed lands without our lanes, in anybody's transaction. So until ledger `after` is past, and
+    the marker is absent then, no one may be told that it never will be paid.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    status: SettlementStatus
+    reason_code: str
+    reason: str
+    details: dict[str, str] = Field(default_factory=dict)
+    may_pass: bool = False
+    after: int
 
 
 class SettlementOutcome(BaseModel):

@@ -13,9 +13,11 @@ from typing import Final
 from stellar_sdk import Keypair
 
 from activities.settlement import SettlementActivities
+from activities.signing import SigningActivities
 from adapters.database.engine import Database
 from adapters.database.heads import HeadBook
 from adapters.database.settlements import SettlementBook
+from adapters.database.signing import SigningBook
 from adapters.stellar.accounts import SponsoredAccounts
 from adapters.stellar.envelopes import Envelopes
 from adapters.stellar.figures import Figures
@@ -23,6 +25,7 @@ from adapters.stellar.follower import Follower
 from adapters.stellar.lanes import LaneKeys, Lanes
 from adapters.stellar.ledger import StellarLedger
 from adapters.stellar.rpc import Rpc
+from adapters.stellar.signatures import OutsideSignatures
 from adapters.stellar.upkeep import ContractUpkeep
 from domain.errors import Refused
 from domain.fees import FeePolicy
@@ -50,6 +53,8 @@ class Engine:
     ledger: StellarLedger
     activities: SettlementActivities
     keys: PayerKeys
+    signing: SigningActivities
+    requests: SigningBook
 
     async def start(self) -> str | None:
         """Check the history and have lanes; gives why all sending is halted, or None.
@@ -84,7 +89,7 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     owner = f"{socket.gethostname()}:{getpid()}"
     poll_seconds = settings.payouts_confirm_poll_ms / 1000
     patience = timedelta(seconds=poll_seconds * settings.payouts_confirm_max_polls)
-    book = SettlementBook(database, owner=owner, ask_after=patience)
+    book = SettlementBook(database, owner=owner, ask_after=patience, lanes_waiting=settings.lanes_waiting)
     heads = HeadBook(database, network_passphrase=passphrase)
     fee_account = _fee_account(settings)
 
@@ -117,6 +122,7 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
     envelopes = Envelopes(network_passphrase=passphrase, lanes=keys, fee_account=fee_account)
     ledger = StellarLedger(rpc=rpc, envelopes=envelopes, heads=follower, figures=Figures(rpc, passphrase))
     payers = payer_keys(settings, ledger.authority)
+    policy = policy_of(settings)
     activities = SettlementActivities(
         book=book,
         ledger=ledger,
@@ -124,12 +130,17 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         signers=payers.by_payer,
         deferred=payers.deferred,
         signature_validity=timedelta(seconds=settings.payout_signature_validity_seconds),
-        policy=policy_of(settings),
+        policy=policy,
         fees=FeePolicy(max_gas_stroops=settings.payouts_max_gas_stroops),
         builds_max=settings.payouts_max_attempts,
         validity=ENVELOPE_VALIDITY,
     )
-    return Engine(rpc, accounts, upkeep, book, heads, lanes, follower, ledger, activities, payers)
+    requests = SigningBook(database)
+    verifier = OutsideSignatures(rpc, passphrase)
+    signing = SigningActivities(book=requests, verifier=verifier, head=follower, policy=policy)
+    return Engine(
+        rpc, accounts, upkeep, book, heads, lanes, follower, ledger, activities, payers, signing, requests
+    )
 
 
 def _fee_account(settings: Settings) -> Keypair:

@@ -6,15 +6,15 @@ Every settlement names its held pin and its newest attempt in its own row: who h
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.settlement_parts import Attempt, Pin, Proof, Send, Settlement
+from activities.settlement_parts import Attempt, Pin, Send, Settlement
 from adapters.database.audit_tables import deployment
-from adapters.database.pin_rows import end_pin
 from adapters.database.settlements_tables import (
     attempts,
     ledger_head,
@@ -23,10 +23,10 @@ from adapters.database.settlements_tables import (
     settlement_history,
     settlements,
 )
-from adapters.database.switches import FROZEN
+from adapters.database.signing_rows import read_ticket
+from adapters.database.switches import FROZEN, share_freeze
 from domain.errors import NotFound, Refused
-from domain.money import Amount
-from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
+from domain.settlement import Control, Ending, Intent, SettlementOutcome, SettlementStatus
 from domain.why import SettlementFacts
 
 _S = SettlementStatus
@@ -109,31 +109,37 @@ def as_outcome(row: Row[Any]) -> SettlementOutcome:
         reason=row.reason or row.needs_person,
         details=row.details,
         may_pass=row.may_pass,
+        outcomes=tuple(row.outcomes or b""),
+        expires_at=row.expires_at,
     )
 
 
-async def locked(connection: AsyncConnection, settlement_id: str) -> Row[Any]:
-    """Lock a settlement.
+async def locked(connection: AsyncConnection, settlement_id: str, *, to_send: bool = False) -> Row[Any]:
+    """Lock a settlement; `to_send` has a freeze wait until this transaction is over.
 
     Raises:
         NotFound: no such settlement.
     """
-    query = select(settlements).where(settlements.c.id == settlement_id).with_for_update()
+    columns = [settlements, share_freeze()] if to_send else [settlements]
+    query = select(*columns).where(settlements.c.id == settlement_id).with_for_update(of=settlements)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         raise NotFound(f"there is no settlement {settlement_id}")
     return row
 
 
-async def as_believed(connection: AsyncConnection, settlement: Settlement) -> Row[Any] | None:
-    """Lock the row; None where status, intent, pin or newest attempt is not what the caller believes."""
-    row = await locked(connection, settlement.id)
-    there = (row.status, row.fingerprint, row.pin_id, row.attempt_id)
+async def as_believed(
+    connection: AsyncConnection, settlement: Settlement, *, to_send: bool = False
+) -> Row[Any] | None:
+    """Lock the row; None where status, intent, pin, newest attempt or request is not what the caller believes."""
+    row = await locked(connection, settlement.id, to_send=to_send)
+    there = (row.status, row.fingerprint, row.pin_id, row.attempt_id, row.request_id)
     believed = (
         settlement.status,
         settlement.intent.fingerprint,
         settlement.pin.id if settlement.pin else None,
         settlement.attempt.id if settlement.attempt else None,
+        settlement.ticket.request.id if settlement.ticket else None,
     )
     return row if there == believed else None
 
@@ -147,7 +153,10 @@ async def read_settlement(connection: AsyncConnection, settlement_id: str) -> tu
     row = (await connection.execute(_VIEW.where(settlements.c.id == settlement_id))).one_or_none()
     if row is None:
         raise NotFound(f"there is no settlement {settlement_id}")
-    return row, _as_settlement(row)
+    settlement = _as_settlement(row)
+    if row.request_id is not None:
+        settlement = replace(settlement, ticket=await read_ticket(connection, row.request_id))
+    return row, settlement
 
 
 async def reread(connection: AsyncConnection, settlement_id: str) -> Settlement:
@@ -194,6 +203,7 @@ def _as_settlement(row: Row[Any]) -> Settlement:
         send=send,
         outcome=as_outcome(row),
         stopped=None if status.final else _stopped(row),
+        ending=None if row.ending is None else Ending.model_validate(row.ending),
     )
 
 
@@ -250,58 +260,6 @@ async def move(
     """Move to a status, and read the settlement again."""
     await set_status(connection, settlement_id, status, **columns)
     return await reread(connection, settlement_id)
-
-
-async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) -> bool:
-    """Record one proof; False where the settlement was final already, or it proves nothing of the held number."""
-    row = await locked(connection, settlement_id)
-    if _S(row.status).final or not proof.consumed:
-        return False
-    if (proof.burn or not proof.successful) and not await _is_of_pin(connection, proof.tx_hash, row.pin_id):
-        return False  # a try before this one, told late: its number is not the one that is held now
-    await end_pin(connection, row.pin_id, consumer=proof.tx_hash)
-    columns: dict[str, Any] = {
-        "pin_id": None,
-        "attempt_id": None,
-        "tx_hash": proof.tx_hash,
-        "ledger": proof.ledger,
-        "closed_at": proof.closed_at,
-        "fee_charged": proof.fee_charged,
-        "needs_person": None,
-    }
-    if proof.successful and not proof.burn:
-        columns |= _as_moved(row, proof)
-        await set_status(connection, row.id, _S.CONFIRMED, confirmed_at=func.now(), **columns)
-    elif proof.burn:
-        reason = "cancelled: the sequence number was consumed by a no-op"
-        await set_status(connection, row.id, _S.CANCELLED, reason_code="cancelled", reason=reason, **columns)
-    else:
-        reason = f"the ledger recorded it as failed: {proof.result}"
-        # A new try is simulated first, which names the cause with figures where there still is one.
-        await set_status(
-            connection, row.id, _S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True, **columns
-        )
-    return True
-
-
-def _as_moved(row: Row[Any], proof: Proof) -> dict[str, Any]:
-    """What to record where the contract moved another amount: its terms may change while it is under way."""
-    if proof.moved_units is None or proof.moved_units == row.amount_units:
-        return {}
-    sentence = (
-        f"the contract moved {Amount(proof.moved_units)} and not {Amount(int(row.amount_units))}: see its terms"
-    )
-    details = {"intended": str(Amount(int(row.amount_units))), "moved": str(Amount(proof.moved_units))}
-    return {"amount_units": proof.moved_units, "needs_person": sentence, "reason": sentence, "details": details}
-
-
-async def _is_of_pin(connection: AsyncConnection, outer_hash: str, pin_id: int | None) -> bool:
-    query = (
-        select(sends.c.outer_hash)
-        .join(attempts, attempts.c.id == sends.c.attempt_id)
-        .where(sends.c.outer_hash == outer_hash, attempts.c.pin_id == pin_id)
-    )
-    return (await connection.execute(query)).one_or_none() is not None
 
 
 async def check_day(connection: AsyncConnection, intent: Intent, day_max_units: int) -> None:

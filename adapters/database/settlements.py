@@ -6,52 +6,67 @@ only then swaps; a caller who believed something else changes nothing and is han
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from activities.settlement_parts import Envelope, Proof, Send, Settlement, Simulation
+from activities.settlement_parts import Kept, Proof, Send, Settlement
+from adapters.database.endings import end_unpaid, record, refused, set_ended, set_paid
 from adapters.database.engine import Database
-from adapters.database.pin_rows import end_pin, insert_attempt, insert_send, return_pin, take_lane
+from adapters.database.pin_rows import end_pin, return_pin
 from adapters.database.settlement_rows import (
     as_believed,
     as_outcome,
-    check_day,
     differences,
     intent_columns,
     locked,
     move,
     read_facts,
     read_settlement,
-    record,
     reread,
-    set_status,
-    today,
     why_stopped,
 )
 from adapters.database.settlements_tables import attempts, pins, sends, settlements
-from domain.errors import Conflict, HoldfastError, NotFound, Refused, Unavailable
-from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, check_transition
+from adapters.database.signing_rows import end_request
+from adapters.database.write_ahead import WriteAhead
+from domain.errors import Conflict, HoldfastError, NotFound, Refused
+from domain.settlement import (
+    Control,
+    Ending,
+    Intent,
+    SettlementOutcome,
+    SettlementStatus,
+    SigningMode,
+    check_transition,
+)
+from domain.signing import SigningStatus
 from domain.why import Why, why
 
 _S = SettlementStatus
 _LEASE: Final = timedelta(seconds=20)
 
 
-class SettlementBook:
+class SettlementBook(WriteAhead):
     """Satisfies `activities.settlement_parts.SettlementBook`; `owner` names this process in leases."""
 
     def __init__(
-        self, database: Database, *, owner: str = "front", ask_after: timedelta = timedelta(minutes=1)
+        self,
+        database: Database,
+        *,
+        owner: str = "front",
+        ask_after: timedelta = timedelta(minutes=1),
+        lanes_waiting: int = 4,
     ) -> None:
-        """An unknown older than `ask_after` asks a person to look; nothing else changes."""
-        self._database = database
+        """An unknown older than `ask_after` asks a person to look; nothing else changes.
+
+        `lanes_waiting` bounds the lanes that are held while somebody outside signs.
+        """
+        super().__init__(database, lanes_waiting=lanes_waiting)
         self._owner = owner
         self._ask_after = ask_after
 
@@ -85,9 +100,15 @@ class SettlementBook:
 
         Raises:
             Conflict: `wrong_state`: it has not failed, so it may still be paid or was.
+            Refused: its marker would be another: the contract could no longer tell that it is the same payment.
         """
         row = await locked(connection, intent.settlement_id)
         check_transition(row.id, _S(row.status), _S.ACCEPTED)
+        if row.marker_id != intent.marker_id:
+            raise Refused(
+                f"{row.id} was begun under another HOLDFAST_DEPLOYMENT: put that one back to try it again, since "
+                "the contract knows it by that id only"
+            )
         changed = await connection.execute(
             update(settlements)
             .where(settlements.c.id == row.id)
@@ -98,6 +119,11 @@ class SettlementBook:
                 builds=0,
                 pin_id=None,
                 attempt_id=None,
+                request_id=None,
+                expires_at=None,
+                entry_until=None,
+                ending=None,
+                outcomes=None,
                 reserved_on=None,
                 control=Control.NONE,
                 needs_person=None,
@@ -144,6 +170,18 @@ class SettlementBook:
             raise NotFound(f"there is no settlement {settlement_id}")
         return as_outcome(row)
 
+    async def unsigned_xdr(self, settlement_id: str) -> str | None:
+        """The newest envelope that was built for a settlement, as a signer would see it (base64 XDR)."""
+        newest = (
+            select(attempts.c.envelope)
+            .where(attempts.c.settlement_id == settlement_id, attempts.c.purpose == "pay")
+            .order_by(attempts.c.id.desc())
+            .limit(1)
+        )
+        async with self._database.look() as connection:
+            found: str | None = (await connection.execute(newest)).scalar_one_or_none()
+        return found
+
     async def why(self, settlement_id: str) -> Why:
         """What a settlement waits for, since when, and what is safe; answers with every worker down.
 
@@ -185,125 +223,12 @@ class SettlementBook:
         await connection.execute(
             update(attempts).where(attempts.c.settlement_id == settlement_id).values(superseded=True)
         )
-        await connection.execute(
-            update(settlements).where(settlements.c.id == settlement_id).values(pin_id=None, attempt_id=None)
-        )
-
-    async def write_ahead(
-        self,
-        settlement: Settlement,
-        simulation: Simulation,
-        *,
-        max_time: datetime,
-        day_max_units: int | None,
-        build: Callable[[str, int], Envelope],
-    ) -> Settlement:
-        """See `activities.settlement_parts.SettlementBook`."""
-        async with self._database.begin() as connection:
-            row = await as_believed(connection, settlement)
-            if row is None:
-                return await reread(connection, settlement.id)
-            if day_max_units is not None:
-                await check_day(connection, settlement.intent, day_max_units)
-            pin = settlement.pin or await take_lane(connection, settlement.id)
-            if settlement.attempt is not None:
-                await connection.execute(
-                    update(attempts).where(attempts.c.id == settlement.attempt.id).values(superseded=True)
-                )
-            attempt = await insert_attempt(
-                connection,
-                settlement.id,
-                pin,
-                build(pin.lane, pin.sequence),
-                max_time,
-                resource_fee=simulation.resource_fee,
-                simulated_ledger=simulation.ledger,
-            )
-            builds = row.builds + 1
-            await set_status(
-                connection,
-                row.id,
-                _S.BUILT,
-                builds=builds,
-                pin_id=pin.id,
-                attempt_id=attempt.id,
-                reserved_on=today(),
-            )
-            return replace(
-                settlement,
-                status=_S.BUILT,
-                builds=builds,
-                pin=pin,
-                attempt=attempt,
-                send=None,
-                outcome=settlement.outcome.model_copy(update={"status": _S.BUILT}),
-            )
-
-    async def write_send(
-        self, settlement: Settlement, *, signature: bytes | None, signed_envelope: str, send: Send
-    ) -> Settlement:
-        """See `activities.settlement_parts.SettlementBook`."""
-        async with self._database.begin() as connection:
-            row = await as_believed(connection, settlement)
-            attempt = settlement.attempt
-            if row is None or attempt is None or settlement.pin is None:
-                return await reread(connection, settlement.id)
-            if (stopped := await why_stopped(connection)) is not None:
-                raise Unavailable(stopped, code="frozen")
-            if row.control in {Control.HOLD, Control.CANCEL}:
-                return await reread(connection, settlement.id)
-            await connection.execute(
-                update(attempts)
-                .where(attempts.c.id == attempt.id)
-                .values(signatures=[signature.hex()] if signature else [], signed_envelope=signed_envelope)
-            )
-            await connection.execute(update(pins).where(pins.c.id == settlement.pin.id).values(lane_signed=True))
-            await insert_send(connection, settlement.id, attempt.id, send)
-            if settlement.status is not _S.QUEUED:
-                await set_status(connection, row.id, _S.QUEUED)
-            await set_status(connection, row.id, _S.SUBMITTED, submitted_at=func.now())
-            return replace(
-                settlement,
-                status=_S.SUBMITTED,
-                pin=replace(
-                    settlement.pin,
-                    lane_signed=True,
-                    until=max(attempt.max_time, settlement.pin.until or attempt.max_time),
-                ),
-                attempt=replace(attempt, signed_envelope=signed_envelope),
-                send=send,
-                outcome=settlement.outcome.model_copy(update={"status": _S.SUBMITTED}),
-            )
-
-    async def write_bump(self, settlement: Settlement, send: Send) -> Settlement:
-        """See `activities.settlement_parts.SettlementBook`."""
-        async with self._database.begin() as connection:
-            row = await as_believed(connection, settlement)
-            if row is not None and settlement.attempt is not None:
-                await insert_send(connection, settlement.id, settlement.attempt.id, send)
-                if settlement.control is Control.BUMP:
-                    await connection.execute(
-                        update(settlements)
-                        .where(settlements.c.id == row.id, settlements.c.control == Control.BUMP)
-                        .values(control=Control.NONE)
-                    )
-            return await reread(connection, settlement.id)
-
-    async def write_burn(
-        self, settlement: Settlement, envelope: Envelope, max_time: datetime, send: Send
-    ) -> Settlement:
-        """See `activities.settlement_parts.SettlementBook`."""
-        async with self._database.begin() as connection:
-            row = await as_believed(connection, settlement)
-            if row is not None and settlement.pin is not None:
-                burn = await insert_attempt(
-                    connection, settlement.id, settlement.pin, envelope, max_time, burn=True, signed=envelope.xdr
-                )
-                await insert_send(connection, settlement.id, burn.id, send)
-                await connection.execute(
-                    update(settlements).where(settlements.c.id == row.id).values(attempt_id=burn.id)
-                )
-            return await reread(connection, settlement.id)
+        row = await locked(connection, settlement_id)
+        columns: dict[str, Any] = {"pin_id": None, "attempt_id": None}
+        if row.request_id is not None and row.entry_until is None:
+            await end_request(connection, row.id, SigningStatus.SUPERSEDED, "its number was consumed")
+            columns |= {"status": _S.BUILT, "request_id": None, "expires_at": None}
+        await connection.execute(update(settlements).where(settlements.c.id == row.id).values(**columns))
 
     async def note_answer(self, send: Send, answer: str) -> None:
         """Keep what the node said to a send, for `why`."""
@@ -343,7 +268,9 @@ class SettlementBook:
             )
             return {row.outer_hash: (row.settlement_id, row.purpose == "burn") for row in rows}
 
-    async def record_paid_before(self, settlement: Settlement, proof: Proof | None) -> Settlement:
+    async def record_paid_before(
+        self, settlement: Settlement, proof: Proof | None, kept: Kept | None = None
+    ) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
         async with self._database.begin() as connection:
             row = await locked(connection, settlement.id)
@@ -354,20 +281,17 @@ class SettlementBook:
             else:
                 # The lane has not signed: whatever wrote the marker, this number is unused.
                 await return_pin(connection, row.pin_id)
-            return await move(
+            await set_paid(
                 connection,
-                row.id,
-                _S.CONFIRMED,
-                pin_id=None,
-                attempt_id=None,
-                confirmed_at=func.now(),
+                row,
+                proof or kept,
                 tx_hash=proof.tx_hash if proof else None,
                 ledger=proof.ledger if proof else None,
                 closed_at=proof.closed_at if proof else None,
                 fee_charged=proof.fee_charged if proof else None,
                 reason="the contract's marker was there: it was paid before our record knew of it",
-                needs_person=None,
             )
+            return await reread(connection, row.id)
 
     async def fail_unsent(self, settlement: Settlement, refusal: HoldfastError) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
@@ -390,16 +314,19 @@ class SettlementBook:
             if row is None:
                 return await reread(connection, settlement.id)
             await end_pin(connection, row.pin_id, consumer="unidentified")
-            return await move(
-                connection,
-                row.id,
-                _S.FAILED,
-                pin_id=None,
-                attempt_id=None,
-                reason_code="failed_on_ledger",
-                reason=reason,
-                may_pass=True,
+            ending = Ending(
+                status=_S.FAILED, reason_code="failed_on_ledger", reason=reason, may_pass=True, after=0
             )
+            await end_unpaid(connection, row, ending)
+            return await reread(connection, row.id)
+
+    async def end(self, settlement: Settlement) -> Settlement:
+        """See `activities.settlement_parts.SettlementBook`."""
+        async with self._database.begin() as connection:
+            row = await as_believed(connection, settlement)
+            if row is not None and row.ending is not None:
+                await set_ended(connection, row, Ending.model_validate(row.ending))
+            return await reread(connection, settlement.id)
 
     async def supersede(self, settlement: Settlement) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
@@ -410,7 +337,12 @@ class SettlementBook:
             await connection.execute(
                 update(attempts).where(attempts.c.settlement_id == settlement.id).values(superseded=True)
             )
-            return await move(connection, row.id, _S.BUILT, attempt_id=None, needs_person=None)
+            columns: dict[str, Any] = {"attempt_id": None, "needs_person": None}
+            if settlement.ticket is not None and settlement.ticket.request.kind is SigningMode.ENVELOPE:
+                reason = "its envelope expired before a ledger admitted it"
+                await end_request(connection, row.id, SigningStatus.EXPIRED, reason)
+                columns |= {"request_id": None, "expires_at": None}
+            return await move(connection, row.id, _S.BUILT, **columns)
 
     async def doubt(self, settlement: Settlement, *, person: str | None) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
@@ -469,15 +401,5 @@ class SettlementBook:
             if row is None:
                 return await reread(connection, settlement.id)
             await return_pin(connection, row.pin_id)
-            return await move(
-                connection,
-                row.id,
-                status,
-                pin_id=None,
-                attempt_id=None,
-                reason_code=refusal.code,
-                reason=refusal.message,
-                details=refusal.details,
-                may_pass=refusal.retryable,
-                needs_person=None,
-            )
+            await end_unpaid(connection, row, refused(status, refusal))
+            return await reread(connection, row.id)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import delete, select
+from sqlalchemy import Label, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +29,18 @@ class Frozen(BaseModel):
     reason: str
 
 
+_SENDING: Final = 0x486F6C646661_04
+"""The advisory lock that first sends share and a freeze takes alone."""
+
+
+def share_freeze() -> Label[Any]:
+    """A column that, read, has a freeze wait until the reader's transaction is over.
+
+    What comes after it in that transaction sees a freeze that was before, and writes before one that comes.
+    """
+    return func.pg_advisory_xact_lock_shared(_SENDING).label("shares_freeze")
+
+
 async def frozen(connection: AsyncConnection) -> Frozen | None:
     """Whether all sending is stopped: one query, for the engine to ask in the transaction before each send."""
     query = select(deployment).where(deployment.c.name == FROZEN)
@@ -38,6 +50,7 @@ async def frozen(connection: AsyncConnection) -> Frozen | None:
 
 async def freeze(connection: AsyncConnection, *, by: str, reason: str, at: datetime) -> bool:
     """Stop all sending; False where it was stopped already, with the first reason kept."""
+    await connection.execute(select(func.pg_advisory_xact_lock(_SENDING)))
     inserted = await connection.execute(
         insert(deployment)
         .values(name=FROZEN, reason=reason, since=at, changed_by=by)

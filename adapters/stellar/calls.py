@@ -40,13 +40,14 @@ def to_invoke_args(call: Invocation) -> xdr.InvokeContractArgs:
     )
 
 
-def _to_authorized(call: Invocation) -> xdr.SorobanAuthorizedInvocation:
+def to_authorized(call: Invocation) -> xdr.SorobanAuthorizedInvocation:
+    """The call with the calls below it, as the payer authorizes them."""
     return xdr.SorobanAuthorizedInvocation(
         function=xdr.SorobanAuthorizedFunction(
             type=xdr.SorobanAuthorizedFunctionType.SOROBAN_AUTHORIZED_FUNCTION_TYPE_CONTRACT_FN,
             contract_fn=to_invoke_args(call),
         ),
-        sub_invocations=[_to_authorized(below) for below in call.calls],
+        sub_invocations=[to_authorized(below) for below in call.calls],
     )
 
 
@@ -56,7 +57,7 @@ def authorization(intent: Intent) -> xdr.SorobanAuthorizationEntry:
         credentials=xdr.SorobanCredentials(
             type=xdr.SorobanCredentialsType.SOROBAN_CREDENTIALS_SOURCE_ACCOUNT,
         ),
-        root_invocation=_to_authorized(intent.invocation),
+        root_invocation=to_authorized(intent.invocation),
     )
 
 

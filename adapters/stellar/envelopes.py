@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
@@ -17,10 +18,12 @@ from stellar_sdk import (
 from stellar_sdk.decorated_signature import DecoratedSignature
 
 from activities.settlement_parts import Envelope, Send, Simulation
+from adapters.stellar import auth_entries
 from adapters.stellar.calls import authorization, to_scval
 from adapters.stellar.lanes import LaneKeys
 from domain.fees import INCLUSION_MIN
 from domain.settlement import Intent
+from domain.signing import SigningRequest
 
 
 class Envelopes:
@@ -31,10 +34,26 @@ class Envelopes:
         self._lanes = lanes
         self._fee_account = fee_account
 
-    def unsigned(
-        self, intent: Intent, source: str, sequence: int, max_time: int, simulation: Simulation | None
+    def for_simulation(self, intent: Intent, entry: str | None = None) -> str:
+        """An envelope to simulate the call with: it records what is authorized, or enforces a signed `entry`.
+
+        Any account serves as its source, and sequence numbers are not looked at; of one that asks for an entry it
+        must be another than the payer, who would else authorize it as the source.
+        """
+        source = self._lanes.first(1)[0].public_key if intent.asks_for_entry else intent.payer
+        auth = [] if entry is None else [xdr.SorobanAuthorizationEntry.from_xdr(entry)]
+        return self._unsigned(intent, (source, 1), 0, None, auth).to_xdr()
+
+    def _unsigned(
+        self,
+        intent: Intent,
+        pin: tuple[str, int],
+        max_time: int,
+        simulation: Simulation | None,
+        auth: list[xdr.SorobanAuthorizationEntry],
     ) -> TransactionEnvelope:
-        """The contract call from `source` at `sequence`, by the payer as the operation's source."""
+        """The contract call from a lane at a sequence; the payer is the operation's source or signs an entry."""
+        source, sequence = pin
         builder = TransactionBuilder(
             Account(source, sequence - 1), self.network_passphrase, base_fee=INCLUSION_MIN
         )
@@ -43,8 +62,8 @@ class Envelopes:
             contract_id=intent.invocation.contract,
             function_name=intent.invocation.function,
             parameters=[to_scval(argument) for argument in intent.invocation.arguments],
-            auth=[authorization(intent)] if simulation is not None else [],
-            source=intent.payer,
+            auth=auth,
+            source=None if intent.asks_for_entry else intent.payer,
         )
         if simulation is not None:
             data = xdr.SorobanTransactionData.from_xdr(simulation.transaction_data)
@@ -59,7 +78,20 @@ class Envelopes:
         self, intent: Intent, simulation: Simulation, lane: str, sequence: int, max_time: datetime
     ) -> Envelope:
         """See `activities.settlement_parts.Ledger`."""
-        envelope = self.unsigned(intent, lane, sequence, int(max_time.timestamp()), simulation)
+        auth = [authorization(intent)]
+        envelope = self._unsigned(intent, (lane, sequence), int(max_time.timestamp()), simulation, auth)
+        return Envelope(envelope.to_xdr(), envelope.hash_hex())
+
+    def assemble(self, request: SigningRequest, signatures: Mapping[str, bytes]) -> str:
+        """See `activities.settlement_parts.Ledger`."""
+        return auth_entries.signed(request.entry_xdr or "", signatures)
+
+    def build_around(
+        self, intent: Intent, entry: str, simulation: Simulation, pin: tuple[str, int], max_time: datetime
+    ) -> Envelope:
+        """See `activities.settlement_parts.Ledger`: the lane is the operation's source too."""
+        signed_entry = xdr.SorobanAuthorizationEntry.from_xdr(entry)
+        envelope = self._unsigned(intent, pin, int(max_time.timestamp()), simulation, [signed_entry])
         return Envelope(envelope.to_xdr(), envelope.hash_hex())
 
     def build_burn(self, lane: str, sequence: int, max_time: datetime) -> Envelope:
@@ -70,10 +102,10 @@ class Envelopes:
         envelope = builder.build()
         return Envelope(envelope.to_xdr(), envelope.hash_hex())
 
-    def sign_last(self, envelope: str, lane: str, signature: bytes | None, signer: str) -> str:
+    def sign_last(self, envelope: str, lane: str, signatures: Mapping[str, bytes]) -> str:
         """See `activities.settlement_parts.Ledger`."""
         signed = TransactionEnvelope.from_xdr(envelope, self.network_passphrase)
-        if signature is not None:
+        for signer, signature in signatures.items():
             payer = Keypair.from_public_key(signer)
             payer.verify(signed.hash(), signature)
             signed.signatures.append(DecoratedSignature(payer.signature_hint(), signature))

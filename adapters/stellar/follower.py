@@ -98,6 +98,11 @@ class Follower:
         """The newest ledger's close time."""
         return self.head.closed_at
 
+    @property
+    def interval_seconds(self) -> float:
+        """How long a ledger takes to close, smoothed."""
+        return self._interval_seconds
+
     async def closed_at_of(self, sequence: int) -> datetime:
         """When a ledger closed, asked of the node where it was not followed.
 

@@ -9,12 +9,18 @@ from typing import Final, Protocol
 
 from stellar_sdk import Address, scval, xdr
 
-from activities.settlement_parts import Proof, Send, Settlement, Simulation
+from activities.settlement_parts import Attempt, Kept, Proof, Send, Settlement, Simulation, Stale
+from adapters.stellar import auth_entries
 from adapters.stellar.calls import authorization, map_fields, marker_key, to_invoke_args
-from adapters.stellar.contract_errors import explain
+from adapters.stellar.contract_errors import explain, recipient_refusal
 from adapters.stellar.entries import account_key
 from adapters.stellar.envelopes import Envelopes, with_headroom
+from adapters.stellar.footprint import promote_balances
+from adapters.stellar.limits import read_limits
+from adapters.stellar.requests import Requests
+from adapters.stellar.resources import shortfall
 from adapters.stellar.rpc import Landed, Rpc, Simulated, result_code
+from adapters.stellar.signatures import OutsideSignatures
 from domain.errors import HoldfastError, Refused, Unavailable
 from domain.settlement import Intent, MarkerState, Witness
 
@@ -29,10 +35,12 @@ Figures = Callable[[Intent, HoldfastError], Awaitable[HoldfastError]]
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What the contract keeps of an id."""
+    """What the contract keeps of an id; of a list of recipients also what moved, and a byte each."""
 
     state: MarkerState
     ledger: int | None
+    moved_units: int | None = None
+    outcomes: bytes = b""
 
 
 class Heads(Protocol):
@@ -58,29 +66,68 @@ class StellarLedger:
         self._envelopes = envelopes
         self._heads = heads
         self._figures = figures
+        requests = Requests(envelopes.network_passphrase)
+        self.ask_for_envelope = requests.ask_for_envelope
+        self.ask_for_entry = requests.ask_for_entry
+        self.authority = OutsideSignatures(rpc, envelopes.network_passphrase).authority
+        self.assemble = envelopes.assemble
         self.build = envelopes.build
+        self.build_around = envelopes.build_around
         self.build_burn = envelopes.build_burn
         self.sign_last = envelopes.sign_last
         self.bump = envelopes.bump
 
     async def simulate(self, intent: Intent) -> Simulation:
         """See `activities.settlement_parts.Ledger`."""
-        # Any existing account serves as the source of a simulation; sequence numbers are not looked at.
-        envelope = self._envelopes.unsigned(intent, intent.payer, 1, 0, None)
-        simulated = await self._rpc.simulate(envelope.to_xdr())
+        simulated = await self._rpc.simulate(self._envelopes.for_simulation(intent))
         if simulated.error is not None:
             raise await self._figures(intent, explain(simulated.error))
         replayed = _check_result(intent, simulated)
+        if not replayed:
+            _check_authorizations(intent, simulated)
+        return await self._as_simulation(intent, simulated, replayed=replayed)
+
+    async def _as_simulation(self, intent: Intent, simulated: Simulated, *, replayed: bool) -> Simulation:
         if replayed:
             await self._check_marker(intent)
-        else:
-            _check_authorizations(intent, simulated)
+        data, more = simulated.transaction_data, 0
+        if intent.partial and not replayed:
+            promoted = promote_balances(data, (await read_limits(self._rpc)).write_fees)
+            data, more = promoted.transaction_data, promoted.extra_fee
         return Simulation(
             ledger=simulated.ledger,
-            transaction_data=with_headroom(simulated.transaction_data),
-            resource_fee=simulated.resource_fee * _RESOURCE_FEE_PERCENT // 100,
+            transaction_data=with_headroom(data),
+            resource_fee=(simulated.resource_fee + more) * _RESOURCE_FEE_PERCENT // 100,
             replayed=replayed,
         )
+
+    async def look_again(self, intent: Intent, attempt: Attempt) -> Stale | None:
+        """See `activities.settlement_parts.Ledger`: the envelope itself is simulated, and enforced."""
+        simulated = await self._rpc.simulate(attempt.envelope)
+        if simulated.error is not None:
+            return await self._stale_or_refused(intent, simulated.error)
+        if _check_result(intent, simulated):
+            await self._check_marker(intent)
+            return Stale("it was paid meanwhile")
+        declared = declared_resources(attempt.envelope)
+        missing = shortfall(declared, simulated.transaction_data, simulated.resource_fee)
+        return None if missing is None else Stale(missing)
+
+    async def enforce(self, intent: Intent, entry: str) -> Simulation | Stale:
+        """See `activities.settlement_parts.Ledger`."""
+        simulated = await self._rpc.simulate(self._envelopes.for_simulation(intent, entry))
+        if simulated.error is not None:
+            return await self._stale_or_refused(intent, simulated.error)
+        return await self._as_simulation(intent, simulated, replayed=_check_result(intent, simulated))
+
+    async def _stale_or_refused(self, intent: Intent, error: str) -> Stale:
+        """What was signed would fail. Unless the payment itself would too, another signature mends it.
+
+        Raises:
+            Refused: it would, with the reason and the figures.
+        """
+        await self.simulate(intent)
+        return Stale(f"the ledger would not take it any more: {explain(error).message}")
 
     async def _check_marker(self, intent: Intent) -> None:
         """A replay is believed only beside the marker itself: on it a payment is recorded as made."""
@@ -147,14 +194,33 @@ class StellarLedger:
                 return None
             cursor = page.cursor
 
+    async def kept(self, intent: Intent) -> Kept:
+        """See `activities.settlement_parts.Ledger`."""
+        seen = self._heads.sequence
+        key = marker_key(intent.invocation.contract, intent.marker_id)
+        found = await self._rpc.ledger_entries([key])
+        if found.ledger < seen:
+            raise Unavailable(
+                f"the node is at ledger {found.ledger}, and ledger {seen} was seen", code="ledger_unavailable"
+            )
+        entry = found.by_key.get(key.to_xdr())
+        if entry is None:
+            return Kept(found.ledger, MarkerState.ABSENT)
+        marker = marker_of(entry.data)
+        return Kept(found.ledger, marker.state, marker.moved_units, marker.outcomes)
+
     async def inclusion_fee_p90(self) -> int:
         """See `activities.settlement_parts.Ledger`; read once a ledger."""
         return await self._heads.inclusion_fee_p90()
 
 
 def _check_authorizations(intent: Intent, simulated: Simulated) -> None:
-    expected = authorization(intent).to_xdr()
-    if simulated.authorizations != (expected,):
+    asked = simulated.authorizations
+    if intent.asks_for_entry:
+        exactly_ours = len(asked) == 1 and auth_entries.is_ours(asked[0], intent)
+    else:
+        exactly_ours = asked == (authorization(intent).to_xdr(),)
+    if not exactly_ours:
         raise Refused(
             f"the simulation asks for {len(simulated.authorizations)} authorizations that are not exactly ours: "
             "nothing is signed",
@@ -172,7 +238,7 @@ def _check_result(intent: Intent, simulated: Simulated) -> bool:
         raise Unavailable("the simulation answered without the contract's result", code="ledger_unavailable")
     fields = map_fields(xdr.SCVal.from_xdr(simulated.result))
     expected = {
-        "amount": intent.amount_units,
+        "amount": _admitted(intent, fields),
         "token": intent.asset,
         "from": intent.source,
         "to": intent.destination,
@@ -192,6 +258,37 @@ def _check_result(intent: Intent, simulated: Simulated) -> bool:
     return replayed is not None and bool(scval.from_bool(replayed))
 
 
+def _admitted(intent: Intent, fields: dict[str, xdr.SCVal]) -> int:
+    """The amount that is held against the intent's: of a list the part that can be paid, if anybody can be.
+
+    Raises:
+        Refused: `nothing_payable`, with each recipient's reason.
+    """
+    if not intent.partial or "amount" not in fields or "outcomes" not in fields:
+        return intent.amount_units
+    amount, outcomes = scval.from_int128(fields["amount"]), scval.from_bytes(fields["outcomes"])
+    if all(outcomes):
+        reasons = {
+            f"recipient_{number}": refusal.message
+            for number, outcome in enumerate(outcomes)
+            if (refusal := recipient_refusal(outcome)) is not None
+        }
+        raise Refused(
+            f"not one of the {len(outcomes)} recipients can be paid: {', '.join(sorted(set(reasons.values())))}",
+            code="nothing_payable",
+            outcomes=",".join(str(outcome) for outcome in outcomes),
+        )
+    return amount if 0 < amount <= intent.amount_units else intent.amount_units
+
+
+def declared_resources(envelope: str) -> str:
+    """The SorobanTransactionData of an envelope of ours (base64 XDR)."""
+    inner = inner_transaction(envelope)
+    if inner is None or inner.ext.soroban_data is None:
+        raise AssertionError("an envelope of ours without resources")
+    return inner.ext.soroban_data.to_xdr()
+
+
 def marker_of(data: xdr.LedgerEntryData) -> Marker:
     """Read a marker's entry."""
     if data.contract_data is None:
@@ -199,7 +296,16 @@ def marker_of(data: xdr.LedgerEntryData) -> Marker:
     fields = map_fields(data.contract_data.val)
     if scval.from_bool(fields["voided"]):
         return Marker(MarkerState.VOID, None)
-    return Marker(MarkerState.PAID, scval.from_uint32(fields["ledger"]))
+    amount, outcomes = _settled(fields.get("outcome"))
+    return Marker(MarkerState.PAID, scval.from_uint32(fields["ledger"]), amount, outcomes)
+
+
+def _settled(outcome: xdr.SCVal | None) -> tuple[int | None, bytes]:
+    """The payout contract's `Settled` in a marker: a byte a recipient, and what moved; nothing of another's."""
+    parts = outcome.vec.sc_vec if outcome is not None and outcome.vec is not None else []
+    outcomes = next((scval.from_bytes(part) for part in parts if part.bytes is not None), b"")
+    amount = next((scval.from_int128(part) for part in parts if part.i128 is not None), None)
+    return (amount, outcomes) if outcomes else (None, b"")
 
 
 def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
@@ -207,6 +313,7 @@ def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
     result = xdr.TransactionResult.from_xdr(landed.result)
     if burn is None:
         burn = not _is_soroban(landed.envelope)
+    amount, outcomes = _moved(landed) if landed.successful and not burn else (None, b"")
     return Proof(
         tx_hash=landed.hash,
         successful=landed.successful,
@@ -215,18 +322,23 @@ def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
         closed_at=landed.created_at,
         fee_charged=result.fee_charged.int64,
         result=result_code(landed.result),
-        moved_units=_moved_units(landed) if landed.successful and not burn else None,
+        moved_units=amount,
+        outcomes=outcomes,
     )
 
 
-def _moved_units(landed: Landed) -> int | None:
-    """The amount in what the contract returned."""
+def _moved(landed: Landed) -> tuple[int | None, bytes]:
+    """The amount, and a byte a recipient, in what the contract returned."""
     meta = xdr.TransactionMeta.from_xdr(landed.meta) if landed.meta else None
     soroban = meta.v4.soroban_meta if meta is not None and meta.v4 is not None else None
     if soroban is None or soroban.return_value is None:
-        return None
-    amount = map_fields(soroban.return_value).get("amount")
-    return None if amount is None else scval.from_int128(amount)
+        return None, b""
+    fields = map_fields(soroban.return_value)
+    amount, outcomes = fields.get("amount"), fields.get("outcomes")
+    return (
+        None if amount is None else scval.from_int128(amount),
+        b"" if outcomes is None else scval.from_bytes(outcomes),
+    )
 
 
 def inner_transaction(envelope: str) -> xdr.Transaction | None:
