@@ -159,6 +159,7 @@ def _temporal_workers(house: _House) -> tuple[Worker, ...]:
         outages=OutageActivities(desk),
         payouts=PayoutActivities(_payout_desk(house)),
         settlements=house.engine.activities,
+        signing=house.engine.signing,
         wallets=_wallets(house),
         nightly=_nightly(house),
         reconciliation=_reconciliation(house),

@@ -15,6 +15,7 @@ from activities.outage import OutageActivities
 from activities.payout import PayoutActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.settlement import SettlementActivities
+from activities.signing import SigningActivities
 from activities.story_names import SETTLE_BULK, SETTLE_INTERACTIVE, STORIES
 from activities.wallet import WalletActivities
 from adapters.temporal.failures import TranslateFailures
@@ -39,12 +40,14 @@ def temporal_workers(
     outages: OutageActivities,
     payouts: PayoutActivities,
     settlements: SettlementActivities,
+    signing: SigningActivities,
     wallets: WalletActivities | None,
     nightly: NightlyActivities,
     reconciliation: ReconciliationActivities,
 ) -> tuple[Worker, ...]:
     """Wire the workers; `wallets` None where no keyring opens their keys."""
     stories: list[Callable[..., Any]] = [outages.take_stock, outages.record_outcome, outages.ask_person]
+    stories.append(signing.accept_signature)
     stories += [payouts.take_stock, payouts.next_in_order]
     stories += [nightly.warn_of_ending_allowances, nightly.keep_contract_alive]
     stories.append(reconciliation.reconcile_payments)
