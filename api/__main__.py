@@ -20,14 +20,16 @@ from adapters.database.outages import OutageBook
 from adapters.database.payouts import PayoutBook
 from adapters.database.settlements import SettlementBook
 from adapters.database.webhook_endpoints import ensure_endpoint
+from adapters.stellar.limits import CallLimitsReader
 from adapters.stellar.reader import LedgerReader, ReadContracts
 from adapters.stellar.rpc import Rpc
+from adapters.temporal.batch_stories import BatchStories
 from adapters.temporal.client import connect
 from adapters.temporal.codec import SealedPayloads
 from adapters.temporal.payout_stories import PayoutStories
 from adapters.temporal.stories import Stories
 from adapters.temporal.wallet_stories import WalletStories
-from api.deps import ApiOptions, Deps, Payouts
+from api.deps import ApiOptions, Batches, Deps, Payouts
 from api.main import create_app
 from domain.errors import HoldfastError, Refused, Unavailable
 from settings import Settings, SettingsError, load_settings
@@ -84,6 +86,7 @@ async def wired(settings: Settings) -> AsyncIterator[Deps]:
                 terms=payout_terms_of(settings),
                 network_passphrase=settings.stellar_network_passphrase,
             ),
+            batches=_batches(settings, rpc, BatchStories(client)),
             options=ApiOptions(
                 explorer_url=str(settings.explorer_url),
                 network=settings.stellar_network,
@@ -98,6 +101,20 @@ async def wired(settings: Settings) -> AsyncIterator[Deps]:
     finally:
         await rpc.close()
         await database.close()
+
+
+def _batches(settings: Settings, rpc: Rpc, stories: BatchStories) -> Batches | None:
+    terms = payout_terms_of(settings)
+    if terms is None:
+        return None
+    policy = payout_policy_of(settings)
+    limits = CallLimitsReader(
+        rpc,
+        contract=terms.contract,
+        network_passphrase=settings.stellar_network_passphrase,
+        amount_max=policy.policy.amount_max,
+    )
+    return Batches(stories, limits, policy, upload_bytes_max=settings.batch_upload_bytes_max)
 
 
 async def _ensure_webhook(settings: Settings, deps: Deps) -> None:

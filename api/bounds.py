@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -36,9 +37,18 @@ class HttpMetrics:
 class Bounds:
     """The outermost middleware."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int, metrics: HttpMetrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        body_bytes_max: int,
+        metrics: HttpMetrics,
+        uploads: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
+        """`uploads`: method and path of what takes a file, and that file's own limit in bytes."""
         self._app = app
         self._body_bytes_max = body_bytes_max
+        self._uploads = uploads or {}
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,25 +72,26 @@ class Bounds:
             await send(message)
 
         counted = 0
+        bytes_max = self._uploads.get((scope["method"], scope["path"]), self._body_bytes_max)
 
         async def receive_bounded() -> Message:
             nonlocal counted
             message = await receive()
             if message["type"] == "http.request":
                 counted += len(message.get("body", b""))
-                if counted > self._body_bytes_max:
+                if counted > bytes_max:
                     # FastAPI lets an HTTPException out of reading a body, and hides any other.
                     raise HTTPException(413, headers={"Connection": "close"})
             return message
 
         try:
             declared = headers.get("content-length", "0")
-            if declared.isdigit() and int(declared) > self._body_bytes_max:
+            if declared.isdigit() and int(declared) > bytes_max:
                 answer = problem(
                     Request(scope),
                     "body_too_large",
-                    f"a body has at most {self._body_bytes_max} bytes",
-                    details={"body_bytes_max": str(self._body_bytes_max)},
+                    f"a body has at most {bytes_max} bytes",
+                    details={"body_bytes_max": str(bytes_max)},
                     headers={"Connection": "close"},
                 )
                 await answer(scope, receive, send_with_headers)

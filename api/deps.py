@@ -14,8 +14,10 @@ from adapters.database.engine import Database
 from adapters.database.outages import OutageBook
 from adapters.database.payouts import PayoutBook
 from adapters.database.settlements import SettlementBook
+from domain.batch import CallLimits
 from domain.money import Amount
 from domain.payout import Payout, PayoutTerms
+from domain.payout_policy import PayoutPolicy
 from domain.signing import SignatureReceipt, SignatureSubmission
 
 
@@ -44,6 +46,20 @@ class PayoutStories(Protocol):
 
     async def submit_signature(self, payout_id: str, submission: SignatureSubmission) -> SignatureReceipt:
         """Hand signatures over; raises Refused with a code that begins with `signature_`."""
+
+
+class BatchStories(Protocol):
+    """Starts and wakes the stories of batches; raises Unavailable where Temporal does not answer."""
+
+    async def batch_changed(self, batch_id: str) -> None:
+        """Wake a batch's story, or begin it; again is harmless."""
+
+
+class BatchLimits(Protocol):
+    """How many payments one contract call may hold."""
+
+    async def read(self, token: str, *, reader: str) -> CallLimits:
+        """Read it for a token; raises Refused where the contract does not pay it, Unavailable with no answer."""
 
 
 class WalletStories(Protocol):
@@ -97,6 +113,16 @@ class Payouts:
 
 
 @dataclass(frozen=True, slots=True)
+class Batches:
+    """What batches need beside payouts. `upload_bytes_max` bounds a payment file."""
+
+    stories: BatchStories
+    limits: BatchLimits
+    policy: PayoutPolicy
+    upload_bytes_max: int = 33_554_432
+
+
+@dataclass(frozen=True, slots=True)
 class Deps:
     """Everything outside of the API's own code."""
 
@@ -110,6 +136,8 @@ class Deps:
     custody: Custody | None
     payouts: Payouts
     options: ApiOptions
+    batches: Batches | None = None
+    """None: they are not configured here."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def transaction_url(self, tx_hash: str | None) -> str | None:

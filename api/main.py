@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
-from api import events, health, outages, payments, payouts, people, registry, wallets, webhooks
+from api import batches, events, health, outages, payments, payouts, people, registry, wallets, webhooks
 from api.access import RateLimit
 from api.bounds import Bounds, HttpMetrics
 from api.deps import Deps
@@ -37,11 +37,18 @@ def create_app(deps: Deps) -> FastAPI:
     app.state.rate_limit = RateLimit(deps.options.requests_per_minute)
     app.state.streams = set()
     install(app)
-    app.add_middleware(Bounds, body_bytes_max=deps.options.body_bytes_max, metrics=HttpMetrics(deps.registry))
+    file_bytes_max = deps.options.body_bytes_max if deps.batches is None else deps.batches.upload_bytes_max
+    app.add_middleware(
+        Bounds,
+        body_bytes_max=deps.options.body_bytes_max,
+        metrics=HttpMetrics(deps.registry),
+        uploads=dict.fromkeys(batches.UPLOADS, file_bytes_max),
+    )
     for routes in (
         outages.router,
         payments.router,
         payouts.router,
+        batches.router,
         wallets.router,
         registry.router,
         webhooks.router,

@@ -24,6 +24,7 @@ from api.fields import Body, Instant, MoneyText, WalletAddress
 from api.once import IdempotencyKey, Once
 from api.outages import CHANGED, changed
 from api.problems import may_answer
+from api.tables import plain_cell
 from api.views import HistoryView, OutageView, payment_view
 from domain.errors import Conflict, NotFound
 from domain.events import Event, EventType
@@ -57,7 +58,7 @@ class ProcessSla(Body):
 
 
 class RetryPayment(Body):
-    """Wallets are taken only where none is known yet."""
+    """Wallets are taken only where none is known yet; one that is not the registry's needs an approval."""
 
     operator_wallet: WalletAddress | None = None
     noc_team_wallet: WalletAddress | None = None
@@ -246,11 +247,14 @@ async def _why(deps: Deps, outage: Outage) -> WhyView:
 def _waits(outage: Outage) -> str:
     return {
         Waits.REPAIR: "The outage is not resolved: the clock runs.",
-        Waits.APPROVAL: "It waits for approval by another person than the one who resolved the outage.",
+        Waits.APPROVAL: "It waits for approval by another person than who resolved the outage or named a wallet:"
+        f" {outage.why_approval}.",
         Waits.DISPUTE: f"The outage is disputed: {outage.dispute_reason or 'no reason was given'}.",
         Waits.PERSON: f"It was refused and waits for a person: {outage.reason}",
         Waits.LATER: f"It was not paid ({outage.reason}); it is tried again at {outage.retry_at}.",
         Waits.LEDGER: "It is with the settlement engine.",
+        Waits.DECISION: "It is resolved; its decision comes next, by itself.",
+        Waits.PAYMENT: "It is decided and agreed; the payment begins next, by itself.",
         Waits.NOTHING: "It is over." if outage.ended else "It goes on by itself.",
     }[waits_for(outage)]
 
@@ -363,7 +367,7 @@ async def read_statement(
     for one in found:
         penalty = one.kind is PaymentKind.PENALTY
         rows.writerow(
-            _plain(cell)
+            plain_cell(cell)
             for cell in (
                 one.outage_id,
                 one.operator_id,
@@ -390,12 +394,6 @@ async def read_statement(
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
-
-
-def _plain(cell: object) -> str:
-    """A cell that a spreadsheet shows and never runs as a formula."""
-    text = "" if cell is None else f"{cell:f}" if hasattr(cell, "quantize") else str(cell)
-    return f"'{text}" if text[:1] in {"=", "+", "-", "@", "\t"} else text
 
 
 def _month(month: str) -> tuple[datetime, datetime]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final, TextIO
 
-from domain.address import recipient_of
+from domain.address import account_of, recipient_of
 from domain.errors import InvalidInput
 from domain.money import Amount
 
@@ -354,6 +354,15 @@ def _printable(text: str) -> str:
 
 
 # Judging
+
+
+def without(rows: Iterable[Row | BadRow], blocked: Collection[str]) -> Iterator[Row | BadRow]:
+    """The rows, of which those to a blocked account or contract are bad."""
+    for row in rows:
+        if isinstance(row, Row) and (row.destination in blocked or account_of(row.destination) in blocked):
+            yield BadRow(row.line, (Fault("destination", "it is on the blocklist: never paid"),), row.reference)
+        else:
+            yield row
 
 
 @dataclass(slots=True)

@@ -105,6 +105,22 @@ class PaymentSettings(StellarSettings):
         ge=100,
         le=10_000_000_000,
     )
+    batch_max_gas_stroops: int = setting(
+        "The most that one transaction of a batch may cost, which pays many; where it costs more it is divided.",
+        default=20_000_000,
+        unit="stroops",
+        right="a whole number from 100 to 10000000000",
+        ge=100,
+        le=10_000_000_000,
+    )
+    batch_upload_bytes_max: int = setting(
+        "The greatest payment file that is taken; BODY_BYTES_MAX does not hold for it.",
+        default=33_554_432,
+        unit="bytes",
+        right="1024 to 1073741824",
+        ge=1024,
+        le=1_073_741_824,
+    )
     payouts_max_attempts: int = setting(
         "How often a payment is rebuilt after a definite failure that may pass.",
         default=5,

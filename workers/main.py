@@ -16,12 +16,14 @@ from temporalio.client import Client, Interceptor
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 
+from activities.batch import BatchActivities
 from activities.nightly import NightlyActivities
 from activities.outage import OutageActivities
 from activities.payout import PayoutActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.wallet import WalletActivities
 from adapters.allowance_watch import AllowanceWatch
+from adapters.database.batch_story import BatchDesk, BatchRules
 from adapters.database.engine import Database
 from adapters.database.outage_story import OutageDesk
 from adapters.database.payout_story import PayoutDesk
@@ -30,6 +32,7 @@ from adapters.payment_watch import PaymentWatch
 from adapters.stellar.allowances import Allowances
 from adapters.stellar.payment_audit import PaymentAudit
 from adapters.stellar.reader import LedgerReader, ReadContracts
+from adapters.temporal.batch_stories import BatchStories
 from adapters.temporal.client import connect
 from adapters.temporal.payout_stories import PayoutStories
 from adapters.temporal.schedules import ensure_schedules
@@ -120,7 +123,11 @@ async def _run(house: _House) -> None:
             api_url=settings.api_url,
         )
         sweeper = Sweeper(
-            house.database, Stories(house.client), WalletStories(house.client), PayoutStories(house.client)
+            house.database,
+            Stories(house.client),
+            WalletStories(house.client),
+            PayoutStories(house.client),
+            BatchStories(house.client),
         )
         endpoint = codec_endpoint(settings)
         if endpoint is not None:
@@ -158,6 +165,7 @@ def _temporal_workers(house: _House) -> tuple[Worker, ...]:
         house.settings,
         outages=OutageActivities(desk),
         payouts=PayoutActivities(_payout_desk(house)),
+        batches=_batches(house),
         settlements=house.engine.activities,
         signing=house.engine.signing,
         wallets=_wallets(house),
@@ -175,6 +183,15 @@ def _payout_desk(house: _House) -> PayoutDesk:
         terms=payout_terms_of(settings),
         tries_max=settings.payouts_max_attempts,
     )
+
+
+def _batches(house: _House) -> BatchActivities | None:
+    settings = house.settings
+    terms = payout_terms_of(settings)
+    if terms is None:
+        return None
+    rules = BatchRules(terms, window=settings.lanes_bulk, blocked=frozenset(settings.destination_blocklist))
+    return BatchActivities(BatchDesk(house.database, house.engine.book, rules))
 
 
 def _nightly(house: _House) -> NightlyActivities:

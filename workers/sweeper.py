@@ -15,7 +15,8 @@ from typing import Final, Protocol
 
 import structlog
 
-from activities.story_names import outage_story_id, payout_story_id, wallet_story_id
+from activities.story_names import batch_story_id, outage_story_id, payout_story_id, wallet_story_id
+from adapters.database.batch_story import unfinished_batches
 from adapters.database.engine import Database
 from adapters.database.outage_story import unfinished_outages
 from adapters.database.payout_story import unended_payouts
@@ -52,6 +53,13 @@ class PayoutStories(Protocol):
         """Which of these payouts have a story that runs."""
 
 
+class BatchStories(Protocol):
+    """`adapters.temporal.batch_stories.BatchStories`."""
+
+    async def batch_changed(self, batch_id: str) -> None:
+        """Wake or begin."""
+
+
 class WalletStories(Protocol):
     """`adapters.temporal.wallet_stories.WalletStories`."""
 
@@ -74,11 +82,13 @@ class Sweeper:
         outages: OutageStories,
         wallets: WalletStories,
         payouts: PayoutStories | None = None,
+        batches: BatchStories | None = None,
     ) -> None:
         self._database = database
         self._outages = outages
         self._wallets = wallets
         self._payouts = payouts
+        self._batches = batches
         self._payouts_after = 0
         self._pauses: dict[str, _Pause] = {}
 
@@ -136,7 +146,20 @@ class Sweeper:
                 begun.append(story)
         if self._payouts is not None:
             begun += await self._sweep_payouts(self._payouts, at)
+        if self._batches is not None:
+            begun += await self._sweep_batches(self._batches, at, running)
         self._pauses = {story: pause for story, pause in self._pauses.items() if pause.until > at - _BACK_OFF_MAX}
+        return begun
+
+    async def _sweep_batches(self, stories: BatchStories, at: datetime, running: frozenset[str]) -> list[str]:
+        async with self._database.begin() as connection:
+            found = await unfinished_batches(connection, older_than=at - _SETTLED_AFTER)
+        begun = []
+        for batch_id, missed in found:
+            story = batch_story_id(batch_id)
+            wake = partial(stories.batch_changed, batch_id)
+            if (story not in running or missed) and await self._in_turn(story, at, wake):
+                begun.append(story)
         return begun
 
     async def _sweep_payouts(self, stories: PayoutStories, at: datetime) -> list[str]:

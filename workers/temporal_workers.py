@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
+from activities.batch import BatchActivities
 from activities.nightly import NightlyActivities
 from activities.outage import OutageActivities
 from activities.payout import PayoutActivities
@@ -20,13 +21,21 @@ from activities.story_names import SETTLE_BULK, SETTLE_INTERACTIVE, STORIES
 from activities.wallet import WalletActivities
 from adapters.temporal.failures import TranslateFailures
 from settings import Settings
+from workflows.batch import BatchStory
 from workflows.nightly import NightlyStory
 from workflows.outage import OutageStory
 from workflows.payout import PayoutStory
 from workflows.reconciliation import ReconciliationStory
 from workflows.wallet import WalletStory
 
-WORKFLOWS: Final[Sequence[type]] = (OutageStory, PayoutStory, WalletStory, NightlyStory, ReconciliationStory)
+WORKFLOWS: Final[Sequence[type]] = (
+    OutageStory,
+    PayoutStory,
+    BatchStory,
+    WalletStory,
+    NightlyStory,
+    ReconciliationStory,
+)
 _GRACE: Final = timedelta(seconds=3)
 """How long a walk may go on when the worker stops: the row keeps its place, so another goes on from there."""
 _WALLETS_AT_ONCE: Final = 20
@@ -39,18 +48,21 @@ def temporal_workers(
     *,
     outages: OutageActivities,
     payouts: PayoutActivities,
+    batches: BatchActivities | None,
     settlements: SettlementActivities,
     signing: SigningActivities,
     wallets: WalletActivities | None,
     nightly: NightlyActivities,
     reconciliation: ReconciliationActivities,
 ) -> tuple[Worker, ...]:
-    """Wire the workers; `wallets` None where no keyring opens their keys."""
+    """Wire the workers; `wallets` None where no keyring opens their keys, `batches` where no contract pays."""
     stories: list[Callable[..., Any]] = [outages.take_stock, outages.record_outcome, outages.ask_person]
     stories.append(signing.accept_signature)
     stories += [payouts.take_stock, payouts.next_in_order]
     stories += [nightly.warn_of_ending_allowances, nightly.keep_contract_alive]
     stories.append(reconciliation.reconcile_payments)
+    if batches is not None:
+        stories.append(batches.take_stock)
     if wallets is not None:
         stories.append(wallets.make_wallet)
     common: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import RowMapping, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database.batches_tables import batch_rows, batches, chunks
+from adapters.database.batches_tables import batch_rows, chunks
 from adapters.stellar.contract_errors import recipient_refusal
 from domain.batch import ChunkState, RowReport, RowStatus
 
@@ -50,14 +50,13 @@ async def read_rows(
             _OUTCOME,
             _STATUS.label("status"),
         )
-        .join(batches, batches.c.number == batch_rows.c.batch)
         .outerjoin(chunks, (chunks.c.batch == batch_rows.c.batch) & (chunks.c.key == batch_rows.c.chunk))
         .where(batch_rows.c.batch == batch, batch_rows.c.row > after)
         .order_by(batch_rows.c.row)
         .limit(limit)
     )
     if status is not None:
-        query = query.where(status == _STATUS)
+        query = query.where(_STATUS.in_([status]))
     return tuple(_report(row) for row in (await connection.execute(query)).mappings())
 
 

@@ -107,7 +107,7 @@ class Stories:
         return True
 
     async def running(self) -> frozenset[str]:
-        """Workflow ids of the outages' and wallets' stories that run, as visibility knows them: a moment late.
+        """Workflow ids of outages', wallets' and batches' stories that run, as visibility has them: a moment late.
 
         Payouts are not among them: tens of thousands may wait for signatures.
 
@@ -115,7 +115,7 @@ class Stories:
             Unavailable: Temporal does not answer.
         """
         running = WorkflowExecutionStatus.RUNNING.name.title()
-        query = f"ExecutionStatus = '{running}' AND {KIND.name} IN ('outage', 'wallet')"
+        query = f"ExecutionStatus = '{running}' AND {KIND.name} IN ('outage', 'wallet', 'batch')"
         try:
             return frozenset([execution.id async for execution in self._client.list_workflows(query)])
         except (RPCError, RuntimeError) as error:

@@ -19,7 +19,8 @@ from adapters.database.people import add_person, make_key
 from adapters.database.registry import Operator, Site, put_operator, put_site
 from adapters.database.settlements import SettlementBook
 from adapters.stellar.rpc import LedgerHead
-from api.deps import ApiOptions, Deps, Payouts
+from api.deps import ApiOptions, Batches, Deps, Payouts
+from domain.batch import CallLimits
 from domain.errors import Conflict, NotFound, Unavailable
 from domain.money import Amount
 from domain.payout import Payout, PayoutMode, PayoutTerms
@@ -37,6 +38,7 @@ TERMS = PayoutTerms(
     deployment="test",
     mode=PayoutMode.QUEUED,
 )
+POLICY = PayoutPolicy(Policy(live=True), four_eyes_above=Amount.of(10_000))
 
 
 @dataclass
@@ -65,6 +67,10 @@ class RecordedStories:
         await self.check()
         self.woken.append(payout_id)
 
+    async def batch_changed(self, batch_id: str) -> None:
+        await self.check()
+        self.woken.append(batch_id)
+
     async def submit_signature(self, payout_id: str, submission: SignatureSubmission) -> SignatureReceipt:
         await self.check()
         raise Conflict(f"{payout_id} waits for no signature", code="signature_not_awaited")
@@ -76,6 +82,13 @@ class RecordedStories:
     async def check(self) -> None:
         if self.away:
             raise Unavailable("Temporal does not answer", code="temporal_unavailable")
+
+
+class FixedLimits:
+    """Where the ledger would be asked how many payments a call takes."""
+
+    async def read(self, token: str, *, reader: str) -> CallLimits:
+        return CallLimits(rows_max=50, weight_max=1000, account_weight=100, muxed_weight=100, contract_weight=100)
 
 
 @dataclass
@@ -131,11 +144,12 @@ def parts(database: Database, stories: RecordedStories, ledger: FixedLedger, **c
         ledger=ledger,
         custody=Custody({"k1": b"k" * 32}, current="k1", tenant="test"),
         payouts=Payouts(
-            book=PayoutBook(database, book, PayoutPolicy(Policy(live=True), four_eyes_above=Amount.of(10_000))),
+            book=PayoutBook(database, book, POLICY),
             stories=stories,
             terms=TERMS,
             network_passphrase="Standalone Network ; February 2017",
         ),
+        batches=Batches(stories, FixedLimits(), POLICY, upload_bytes_max=2_000_000),
         options=options(**changed),
     )
 

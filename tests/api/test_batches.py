@@ -1,0 +1,225 @@
+"""Batches over HTTP: checked whole, recorded once, reported row by row."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from stellar_sdk import Asset, Keypair
+
+from domain.address import AddressKind, encode
+from tests.api.conftest import Front
+
+ACCOUNTS = [encode(AddressKind.ACCOUNT, bytes([number + 1]) * 32) for number in range(20)]
+NATIVE = Asset.native().contract_id("Standalone Network ; February 2017")
+FILE = "destination,amount,reference\n" + "".join(f"{address},1.5,w{n}\n" for n, address in enumerate(ACCOUNTS))
+BAD = FILE + f"nobody,1,\n{ACCOUNTS[0]},0,w99\n"
+
+
+async def send(front: Front, text: str = FILE, *, key: str = "wages", path: str = "", **query: str) -> Any:
+    headers = {"Content-Type": "text/csv", "Idempotency-Key": key}
+    return await front.operations.post(
+        f"/api/v1/batches{path}", content=text.encode(), headers=headers, params={"asset": "XLM"} | query
+    )
+
+
+async def test_a_file_is_recorded_and_its_story_woken(front: Front) -> None:
+    answer = await send(front, name="November")
+    assert answer.status_code == 201, answer.text
+    batch = answer.json()
+    assert batch["status"] == "running"
+    assert batch["counts"] == {
+        "rows": 20,
+        "bad": 0,
+        "waiting": 20,
+        "sending": 0,
+        "paid": 0,
+        "failed": 0,
+        "cancelled": 0,
+    }
+    assert (batch["amount"], batch["calls"], batch["token"], batch["name"]) == (30, 2, NATIVE, "November")
+    assert answer.headers["location"] == f"/api/v1/batches/{batch['id']}"
+    assert front.stories.woken == [batch["id"]]
+    assert (await front.viewer.get(answer.headers["location"])).json()["id"] == batch["id"]
+
+
+async def test_the_same_file_again_is_the_same_batch_and_another_is_a_conflict(front: Front) -> None:
+    first = (await send(front)).json()
+    again = await send(front)
+    assert (again.status_code, again.json()["id"]) == (200, first["id"])
+    other = await send(front, FILE.replace("1.5", "2.5", 1))
+    assert other.status_code == 409
+    assert [error["field"] for error in other.json()["errors"]] == ["/rows_sha256"]
+    assert len((await front.viewer.get("/api/v1/batches")).json()["batches"]) == 1
+
+
+async def test_the_same_file_sent_twice_at_once_is_one_batch(front: Front) -> None:
+    answers = await asyncio.gather(*(send(front) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_json_says_the_same_as_csv(front: Front) -> None:
+    rows = [{"destination": address, "amount": "1.5", "reference": "w"} for address in ACCOUNTS]
+    answer = await front.operations.post(
+        "/api/v1/batches",
+        json={"asset": "XLM", "rows": rows, "name": "J"},
+        headers={"Idempotency-Key": "j"},
+    )
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["counts"]["waiting"], answer.json()["amount"]) == (20, 30)
+
+
+async def test_bad_rows_are_reported_with_line_and_field_and_never_paid(front: Front) -> None:
+    answer = await send(front, BAD)
+    assert answer.status_code == 201
+    batch = answer.json()
+    assert (batch["counts"]["bad"], batch["counts"]["waiting"]) == (2, 20)
+    assert [(row["line"], row["field"]) for row in batch["bad_rows"]] == [(22, "destination"), (23, "amount")]
+    rows = (await front.viewer.get(f"/api/v1/batches/{batch['id']}/rows", params={"status": "bad"})).json()["rows"]
+    assert [(row["line"], row["status"], row["field"], row["destination"]) for row in rows] == [
+        (22, "bad", "destination", None),
+        (23, "bad", "amount", None),
+    ]
+
+
+async def test_one_bad_row_refuses_the_file_where_that_is_asked_for(front: Front) -> None:
+    answer = await send(front, BAD, on_bad_rows="refuse")
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_rows")
+    assert [error["field"] for error in answer.json()["errors"]] == ["line 22: destination", "line 23: amount"]
+    assert (await front.viewer.get("/api/v1/batches")).json()["batches"] == []
+    assert (await send(front, FILE, on_bad_rows="refuse")).status_code == 201, "and its key is not used up"
+
+
+async def test_a_file_without_a_good_row_is_refused(front: Front) -> None:
+    for text in ("destination,amount\nnobody,1\n", "destination,amount\n"):
+        answer = await send(front, text)
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad_rows")
+
+
+async def test_a_check_records_nothing(front: Front) -> None:
+    answer = await send(front, BAD, path="/check")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["rows"], found["bad"], found["amount"], found["calls"]) == (22, 2, 30, 2)
+    assert len(found["bad_rows"]) == 2
+    assert (await front.viewer.get("/api/v1/batches")).json()["batches"] == []
+
+
+async def test_the_report_is_a_table_of_all_rows(front: Front) -> None:
+    text = BAD.replace("w0", "=1+1")
+    batch = (await send(front, text)).json()
+    answer = await front.viewer.get(batch["report"])
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 22
+    assert (rows[0]["line"], rows[0]["status"], rows[0]["amount"], rows[0]["reference"]) == (
+        "2",
+        "waiting",
+        "1.50",
+        "'=1+1",
+    )
+    assert (rows[20]["line"], rows[20]["status"], rows[20]["field"]) == ("22", "bad", "destination")
+    page = (await front.viewer.get(f"/api/v1/batches/{batch['id']}/rows", params={"limit": "15"})).json()
+    rest = await front.viewer.get(f"/api/v1/batches/{batch['id']}/rows", params={"cursor": page["next"]})
+    assert [row["row"] for row in page["rows"] + rest.json()["rows"]] == list(range(1, 23))
+
+
+async def test_a_key_is_needed(front: Front) -> None:
+    answer = await front.operations.post(
+        "/api/v1/batches", content=FILE.encode(), headers={"Content-Type": "text/csv"}, params={"asset": "XLM"}
+    )
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.json()["errors"][0]["field"]
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "field"),
+    [
+        (FILE, {"asset": "GOLD"}, "/asset"),
+        (FILE, {"asset": ""}, "/asset"),
+        ("destination,amnt\n", {}, "/file"),
+        ("", {}, "/file"),
+    ],
+)
+async def test_what_is_wrong_with_the_whole_names_it(
+    front: Front, text: str, query: dict[str, str], field: str
+) -> None:
+    answer = await send(front, text, **query)
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+async def test_a_file_has_a_limit_of_its_own(front: Front) -> None:
+    rows = 100_000
+    lines = "".join(f"{address},1,{n}-{m}\n" for m in range(rows // 20) for n, address in enumerate(ACCOUNTS))
+    body = f"destination,amount,reference\n{lines}"[:1_990_000].rpartition("\n")[0]
+    assert len(body) > 1_048_576
+    assert (await send(front, body, path="/check")).status_code == 200
+
+    async def chunked() -> Any:
+        for _ in range(201):
+            yield b"x" * 10_000
+
+    streamed = await front.operations.post(
+        "/api/v1/batches",
+        content=chunked(),
+        headers={"Content-Type": "text/csv", "Idempotency-Key": "s"},
+        params={"asset": "XLM"},
+    )
+    assert (streamed.status_code, streamed.json()["code"]) == (413, "body_too_large")
+
+
+async def test_a_batch_above_the_limit_waits_for_another_person(front: Front) -> None:
+    batch = (await send(front, FILE.replace("1.5", "1000"))).json()
+    assert batch["status"] == "awaiting_approval"
+    path = f"/api/v1/batches/{batch['id']}"
+    assert (await front.operations.post(f"{path}/approve")).status_code == 403
+    approved = await front.finance.post(f"{path}/approve")
+    assert (approved.status_code, approved.json()["status"]) == (200, "running")
+    own = {"Content-Type": "text/csv", "Idempotency-Key": "own"}
+    mine = await front.admin.post(
+        "/api/v1/batches",
+        content=FILE.replace("1.5", "1000").encode(),
+        headers=own,
+        params={"asset": "XLM"},
+    )
+    refused = await front.admin.post(f"/api/v1/batches/{mine.json()['id']}/approve")
+    assert (refused.status_code, refused.json()["code"]) == (403, "four_eyes")
+
+
+async def test_pause_resume_and_cancel_are_said_once_and_twice(front: Front) -> None:
+    batch = (await send(front)).json()
+    path = f"/api/v1/batches/{batch['id']}"
+    for action, status in (
+        ("pause", "paused"),
+        ("pause", "paused"),
+        ("resume", "running"),
+        ("cancel", "cancelling"),
+        ("cancel", "cancelling"),
+    ):
+        answer = await front.finance.post(f"{path}/{action}")
+        assert (answer.status_code, answer.json()["status"]) == (200, status)
+    late = await front.finance.post(f"{path}/resume")
+    assert (late.status_code, late.json()["code"]) == (409, "wrong_state")
+    assert (await front.finance.post(f"{path}/retry")).status_code == 409
+    assert (await front.operations.post(f"{path}/pause")).status_code == 403
+
+
+async def test_while_temporal_is_away_a_batch_is_recorded_and_says_so(front: Front) -> None:
+    front.stories.away = True
+    answer = await send(front)
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "running"
+
+
+async def test_a_secret_key_in_the_file_stands_nowhere(front: Front) -> None:
+    seed = Keypair.random().secret
+    answer = await send(front, FILE + f"{seed},1,\n")
+    report = await front.viewer.get(answer.json()["report"])
+    for text in (answer.text, report.text, json.dumps((await front.viewer.get("/api/v1/batches")).json())):
+        assert seed not in text
