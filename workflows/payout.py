@@ -44,7 +44,6 @@ _ACCEPT_MAX: Final = timedelta(seconds=20)
 _PAUSE_MAX: Final = timedelta(minutes=1)
 _EVENTS_MAX: Final = 500
 _ROUNDS_AT_ONCE: Final = 3
-_ENDS_WELL: Final = frozenset({SettlementStatus.CONFIRMED, SettlementStatus.CANCELLED})
 
 _SENTENCES: Final = {
     Waits.APPROVAL: "It waits until another person than the one who asked for it approves it.",
@@ -57,6 +56,11 @@ _SENTENCES: Final = {
     Waits.PERSON: "It was not paid. A person mends the reason and asks for a retry.",
     Waits.NOTHING: "It is over.",
 }
+
+
+def _is_over(outcome: SettlementOutcome) -> bool:
+    """Whether the transaction that recorded this outcome has ended the payout too."""
+    return outcome.status.final and not (outcome.status is SettlementStatus.FAILED and outcome.may_pass)
 
 
 @workflow.defn(name=PAYOUT_STORY, failure_exception_types=[Exception])
@@ -78,7 +82,7 @@ class PayoutStory:
         while True:
             if settling:
                 outcome = await self._settle()
-                if outcome is not None and outcome.status in _ENDS_WELL:
+                if outcome is not None and _is_over(outcome):
                     payout = PayoutStanding(
                         payout_id=self._id,
                         phase=PayoutPhase(outcome.status.value),

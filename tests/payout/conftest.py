@@ -8,11 +8,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from stellar_sdk import Keypair
+from sqlalchemy import select, update
+from stellar_sdk import Asset, Keypair
+from stellar_sdk.operation import ChangeTrust
 from stellar_sdk.sep.mnemonic import StellarMnemonic
 from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowHandle
@@ -28,8 +30,10 @@ from adapters.database.outbox_tables import events
 from adapters.database.payout_rows import find_payout
 from adapters.database.payout_story import PayoutDesk
 from adapters.database.payouts import PayoutBook
+from adapters.database.payouts_tables import payouts
 from adapters.database.people import add_person, make_key
 from adapters.database.settlements import SettlementBook
+from adapters.stellar.own_sequence import OwnSequence
 from adapters.stellar.reader import LedgerReader, ReadContracts
 from adapters.temporal.failures import TranslateFailures
 from adapters.temporal.payout_stories import PayoutStories
@@ -43,9 +47,10 @@ from localnet.process import RunningPart
 from settings import Settings
 from settings.payouts import payout_policy_of, payout_terms_of
 from tests.api.http import Answer, Client, served
-from tests.settlement.world import World, make_world
+from tests.settlement.world import PASSPHRASE, World, make_world
 from tests.waiting import until
 from workers.engine import Engine, running_engine
+from workers.sweeper import Sweeper
 from workflows.payout import PayoutStory
 
 _numbers = itertools.count(1)
@@ -127,11 +132,27 @@ class Street:
     def handle(self, payout_id: str) -> WorkflowHandle[PayoutStory, PayoutStanding]:
         return self.temporal.get_workflow_handle_for(PayoutStory.run, payout_story_id(payout_id))
 
-    def fresh_account(self) -> str:
-        """An account that holds XLM and nothing else."""
-        keypair = Keypair.random()
+    def funded(self, keypair: Keypair) -> str:
+        """Have an account that holds XLM and nothing else."""
         LocalLedger(self.world.url).friendbot(keypair.public_key)
-        return keypair.public_key
+        return str(keypair.public_key)
+
+    async def trust(self, keypair: Keypair) -> None:
+        """Have an account set a trustline for USDC."""
+        usdc = Asset("USDC", self.world.issuer.public_key)
+        source = OwnSequence(self.engine.rpc, keypair, PASSPHRASE, poll_seconds=0.03)
+        await source.land([ChangeTrust(asset=usdc)])
+
+    async def sweep(self) -> list[str]:
+        """One sweep, as if every record had last changed a while ago."""
+        async with self.database.begin() as connection:
+            await connection.execute(
+                update(payouts).values(changed_at=payouts.c.changed_at - timedelta(minutes=1))
+            )
+        sweeper = Sweeper(
+            self.database, Stories(self.temporal), WalletStories(self.temporal), PayoutStories(self.temporal)
+        )
+        return await sweeper.sweep()
 
 
 def settings_of(world: World, **changes: object) -> Settings:

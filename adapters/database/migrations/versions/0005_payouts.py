@@ -50,23 +50,29 @@ $$
 """
 
 # In the transaction that changes the settlement, whoever changes it: the walk, the follower, or a signature. The
-# story tells of a failure, since it knows whether it tries again; who asks for a signature tells of that.
+# story tells of a failure that may pass, since it tries again; who asks for a signature tells of that.
 _OF_SETTLEMENT = """
 CREATE FUNCTION settlements_tell_of_payouts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   payout text := substr(NEW.id, 8);
   built boolean := NEW.status = 'built' AND coalesce((NEW.intent->>'build_only')::boolean, false);
+  ended text := CASE
+    WHEN built OR NEW.status IN ('confirmed', 'cancelled') OR NEW.status = 'failed' AND NOT NEW.may_pass
+      THEN NEW.status
+  END;
   kind text;
 BEGIN
   IF NEW.status <> OLD.status THEN
-    IF built OR NEW.status IN ('confirmed', 'cancelled') THEN
-      UPDATE payouts SET phase = NEW.status, changed_at = now(), retry_at = NULL, held = false
-        WHERE payout_id = payout AND phase IN ('settling', 'built');
+    IF ended IS NOT NULL THEN
+      -- What was to be cancelled and is proved unpaid is cancelled.
+      UPDATE payouts SET changed_at = now(), retry_at = NULL, held = false,
+          phase = CASE WHEN ended = 'failed' AND cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE ended END
+        WHERE payout_id = payout AND phase IN ('settling', 'built')
+        RETURNING phase INTO ended;
     END IF;
     kind := CASE
-      WHEN built THEN 'payout.built'
-      WHEN NEW.status IN ('submitted', 'confirmed', 'cancelled') AND OLD.status <> 'unknown'
-        OR NEW.status IN ('confirmed', 'cancelled') THEN 'payout.' || NEW.status
+      WHEN ended IS NOT NULL THEN 'payout.' || ended
+      WHEN NEW.status = 'submitted' AND OLD.status <> 'unknown' THEN 'payout.submitted'
       WHEN NEW.status = 'queued' AND OLD.status = 'awaiting_signature' THEN 'payout.queued'
     END;
     IF kind IS NOT NULL THEN
