@@ -86,11 +86,13 @@ class SettlementActivities:
         fees: FeePolicy,
         builds_max: int,
         validity: timedelta,
+        fees_of_lists: FeePolicy | None = None,
         deferred: Callable[[Intent], bool] = _nobody_waits,
         signature_validity: timedelta = timedelta(days=1),
     ) -> None:
         """`signers` by payer; `builds_max` bounds a settlement's envelopes, `validity` is their life.
 
+        `fees_of_lists` holds where one transaction pays several recipients; without it, `fees` do.
         `deferred` says whose signature comes from outside, by an answer to a request that lives for
         `signature_validity`.
         """
@@ -100,6 +102,7 @@ class SettlementActivities:
         self._signers = signers
         self._policy = policy
         self._fees = fees
+        self._fees_of_lists = fees_of_lists or fees
         self._builds_max = builds_max
         self._validity = validity
         self._deferred = deferred
@@ -192,7 +195,7 @@ class SettlementActivities:
         simulation = await self._ledger.simulate(shown)
         if simulation.replayed:
             return await self._record_paid(settlement)
-        self._fees.first_bid(simulation.resource_fee, 0)
+        self._fees_for(intent).first_bid(simulation.resource_fee, 0)
         deferred = goes_on and self._deferred(intent)
         if shown.asks_for_entry:
             return await self._ask_for_entry(settlement, deferred=deferred, because=because)
@@ -233,6 +236,9 @@ class SettlementActivities:
             settlement, request, deferred=deferred, because=because, day_max_units=self._day_max_units
         )
 
+    def _fees_for(self, intent: Intent) -> FeePolicy:
+        return self._fees_of_lists if intent.partial else self._fees
+
     def _until(self, validity: timedelta) -> datetime:
         return (self._closes.closed_at + validity).replace(microsecond=0)
 
@@ -258,7 +264,8 @@ class SettlementActivities:
     async def _write_send(self, settlement: Settlement, signatures: Mapping[str, bytes]) -> Settlement:
         pin, attempt = _pinned(settlement)
         signed = self._ledger.sign_last(attempt.envelope, pin.lane, signatures)
-        bid = self._fees.first_bid(attempt.resource_fee, await self._ledger.inclusion_fee_p90())
+        fees = self._fees_for(settlement.intent)
+        bid = fees.first_bid(attempt.resource_fee, await self._ledger.inclusion_fee_p90())
         return await self._book.write_send(
             settlement, signatures=signatures, signed_envelope=signed, send=self._ledger.bump(signed, bid)
         )
@@ -306,7 +313,8 @@ class SettlementActivities:
         self, entry: str, settlement: Settlement, signatures: Mapping[str, bytes], simulation: Simulation
     ) -> Settlement:
         """Sequence, footprint and fees are made fresh around the signed entry; the lane signs, last."""
-        bid = self._fees.first_bid(simulation.resource_fee, await self._ledger.inclusion_fee_p90())
+        fees = self._fees_for(settlement.intent)
+        bid = fees.first_bid(simulation.resource_fee, await self._ledger.inclusion_fee_p90())
         max_time = self._until(self._validity)
 
         def build(lane: str, sequence: int) -> tuple[Envelope, str, Send]:
@@ -361,7 +369,7 @@ class SettlementActivities:
     async def _steer(self, settlement: Settlement, *, bump: bool) -> Settlement:
         """Raise the bid when the ladder or an operator says so; burn the number when a cancel is wanted."""
         pin, attempt = _pinned(settlement)
-        send = settlement.send
+        send, fees = settlement.send, self._fees_for(settlement.intent)
         if settlement.stopped is not None or send is None:
             return settlement
         if settlement.control is Control.CANCEL and not attempt.burn:
@@ -369,10 +377,10 @@ class SettlementActivities:
             unsigned = self._ledger.build_burn(pin.lane, pin.sequence, max_time)
             signed = self._ledger.sign_last(unsigned.xdr, pin.lane, {})
             burn = Envelope(signed, unsigned.hash)
-            bid = self._fees.next_bid(0, send.inclusion_fee, burn=True) or send.inclusion_fee
+            bid = fees.next_bid(0, send.inclusion_fee, burn=True) or send.inclusion_fee
             return await self._book.write_burn(settlement, burn, max_time, self._ledger.bump(signed, bid))
         if bump or settlement.control is Control.BUMP:
-            higher = self._fees.next_bid(attempt.resource_fee, send.inclusion_fee, burn=attempt.burn)
+            higher = fees.next_bid(attempt.resource_fee, send.inclusion_fee, burn=attempt.burn)
             if higher is not None:
                 return await self._book.write_bump(settlement, self._ledger.bump(attempt.signed_envelope, higher))
         return settlement

@@ -109,7 +109,7 @@ class ChunkState(StrEnum):
     SETTLED = "settled"
     """The ledger has it; each row's outcome is known."""
     REFUSED = "refused"
-    """Proved not paid: its only row failed."""
+    """Proved not paid: its only row failed, or all of them."""
     DIVIDED = "divided"
     """Proved not paid: its rows are in other chunks."""
     CANCELLED = "cancelled"
@@ -266,7 +266,7 @@ class AfterFailure(StrEnum):
     DIVIDE = "divide"
     """One of its rows may be the cause: two halves."""
     REFUSE = "refuse"
-    """Its only row cannot be paid."""
+    """Its only row cannot be paid, or not one of its rows."""
     STOP = "stop"
     """It stands against every payment: ask a person."""
     WITHDRAW = "withdraw"
@@ -292,6 +292,8 @@ _OF_THE_WHOLE: Final = frozenset(
     }
 )
 """Reasons that no other cut of the rows would help against."""
+_OF_EACH: Final = "nothing_payable"
+"""The contract has said of every row why it cannot be paid."""
 _OF_ITS_SIZE: Final = frozenset({"exceeds_max_gas"})
 """Reasons that fewer rows help against, and that are nobody's fault when one row alone still meets them."""
 
@@ -305,6 +307,8 @@ def after_failure(outcome: SettlementOutcome, *, rows: int, tries: int) -> After
         return AfterFailure.AGAIN
     if code in _OF_THE_WHOLE or (code in _OF_ITS_SIZE and rows == 1):
         return AfterFailure.STOP
+    if code == _OF_EACH:
+        return AfterFailure.REFUSE
     return AfterFailure.DIVIDE if rows > 1 else AfterFailure.REFUSE
 
 

@@ -132,6 +132,7 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         signature_validity=timedelta(seconds=settings.payout_signature_validity_seconds),
         policy=policy,
         fees=FeePolicy(max_gas_stroops=settings.payouts_max_gas_stroops),
+        fees_of_lists=FeePolicy(max_gas_stroops=settings.batch_max_gas_stroops),
         builds_max=settings.payouts_max_attempts,
         validity=ENVELOPE_VALIDITY,
     )

@@ -221,7 +221,9 @@ class _Stock:
                 await self._divide(chunk)
                 await self._change(chunk, state=ChunkState.DIVIDED, **told)
             case AfterFailure.REFUSE:
-                await self._change(chunk, state=ChunkState.REFUSED, failed=chunk.rows, **told)
+                await self._change(
+                    chunk, state=ChunkState.REFUSED, failed=chunk.rows, outcomes=_each_told(outcome, chunk), **told
+                )
             case AfterFailure.WITHDRAW if self._batch.status is BatchStatus.CANCELLING:
                 await self._change(chunk, state=ChunkState.CANCELLED, **told)
             case AfterFailure.WITHDRAW:
@@ -315,6 +317,12 @@ class _Stock:
         await self._connection.execute(
             update(chunks).where(chunks.c.batch == self._batch.number, chunks.c.key == chunk.key).values(**values)
         )
+
+
+def _each_told(outcome: SettlementOutcome, chunk: Row[Any]) -> bytes | None:
+    """Where not one of several can be paid, the contract has said of each why."""
+    said = outcome.details.get("outcomes", "").split(",")
+    return bytes(int(number) for number in said) if len(said) == chunk.rows > 1 else None
 
 
 async def unfinished_batches(connection: AsyncConnection, *, older_than: datetime) -> list[tuple[str, bool]]:
