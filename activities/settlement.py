@@ -90,7 +90,9 @@ class SettlementActivities:
         deferred: Callable[[Intent], bool] = _nobody_waits,
         signature_validity: timedelta = timedelta(days=1),
     ) -> None:
-        """`signers` by payer; `builds_max` bounds a settlement's envelopes, `validity` is their life.
+        """`signers` by payer, and by name where a payout may name one.
+
+        `builds_max` bounds a settlement's envelopes, `validity` is their life.
 
         `fees_of_lists` holds where one transaction pays several recipients; without it, `fees` do.
         `deferred` says whose signature comes from outside, by an answer to a request that lives for
@@ -254,9 +256,10 @@ class SettlementActivities:
 
     async def _sign(self, intent: Intent, signed_hash: str) -> Mapping[str, bytes]:
         """Have our own signer sign, at once."""
-        signer = self._signers.get(intent.payer)
+        signer = self._signers.get(intent.signer or intent.payer)
         if signer is None:
-            raise Refused(f"no signer here signs for {intent.payer}", code="signature_refused")
+            named = f" as {intent.signer}" if intent.signer else ""
+            raise Refused(f"no signer here signs{named} for {intent.payer}", code="signature_refused")
         # First the signature: a key that is kept elsewhere may be known only then.
         signature = await signer.sign(bytes.fromhex(signed_hash))
         return {signer.public_key: signature}

@@ -44,6 +44,7 @@ class PayoutView(BaseModel):
     not_before: datetime | None
     ordered: bool
     signing: SigningMode | None = Field(description="As asked for; null: as PAYOUT_SIGNING says.")
+    signer: str | None = Field(description="As asked for; null: as PAYOUT_SIGNER says.")
     source_account: str = Field(description="The payer, which signs.")
     contract_id: str
     tx_hash: str | None
@@ -69,7 +70,7 @@ class PayoutView(BaseModel):
     confirmed_at: datetime | None
 
 
-_OF_REQUEST = ("paid_to", "asset", "token", "memo", "idempotency_key", "not_before", "ordered", "signing")
+_OF_REQUEST = ("paid_to", "asset", "token", "memo", "idempotency_key", "not_before", "ordered", "signing", "signer")
 
 
 def payout_view(deps: Deps, payout: Payout, *, at: datetime) -> PayoutView:

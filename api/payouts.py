@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, Path, Query
@@ -136,6 +136,12 @@ class CreatePayout(Body):
         default=False, description="Strictly after all earlier ordered payouts of the same payer have ended."
     )
     signing: SigningMode | None = Field(default=None, description="Without it as PAYOUT_SIGNING says.")
+    signer: Literal["hot", "kms", "pkcs11", "external"] | None = Field(
+        default=None, description="One of PAYOUT_SIGNERS_OFFERED; without it as PAYOUT_SIGNER says."
+    )
+    mode: Literal["build_only"] | None = Field(
+        default=None, description="`build_only`: it ends as an unsigned envelope, whatever the settings say."
+    )
 
 
 def _understood(deps: Deps, body: CreatePayout, header: str | None) -> PayoutRequest:
@@ -167,6 +173,8 @@ def _understood(deps: Deps, body: CreatePayout, header: str | None) -> PayoutReq
         not_before=body.not_before,
         ordered=body.ordered,
         signing=body.signing,
+        signer=body.signer,
+        build_only=body.mode is not None,
     )
 
 
@@ -196,6 +204,7 @@ async def create_payout(deps: Parts, caller: Writer, body: CreatePayout, key: Id
             "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
             code="contract_missing",
         )
+    terms = terms.of(request)
     version = await deps.payouts.book.policy_version()
     async with deps.database.begin() as connection:
         payout, new = await deps.payouts.book.accept(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.errors import Conflict, Forbidden
+from domain.errors import Conflict, Forbidden, InvalidInput
 from domain.money import Amount
 from domain.payout_policy import PolicyDecision
 from domain.settlement import (
@@ -33,6 +33,10 @@ KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
 """An idempotency key: 1 to 200 printable ASCII characters without spaces."""
 RESERVED_IDS: Final = frozenset({"stats", "signatures", "signing-requests"})
 """Words that stand in a payout's place in paths."""
+
+
+EXTERNAL: Final = "external"
+"""The signer who is somebody outside."""
 
 
 class PayoutMode(StrEnum):
@@ -143,6 +147,9 @@ class PayoutRequest(BaseModel):
     not_before: datetime | None = None
     ordered: bool = False
     signing: SigningMode | None = None
+    signer: str | None = None
+    """Which of the signers on offer; None: the one that PAYOUT_SIGNER names."""
+    build_only: bool = False
 
     @property
     def amount(self) -> Amount:
@@ -161,6 +168,8 @@ class PayoutRequest(BaseModel):
             "not_before": None if self.not_before is None else self.not_before.timestamp(),
             "ordered": self.ordered,
             "signing": self.signing,
+            "signer": self.signer,
+            "mode": PayoutMode.BUILD_ONLY.value if self.build_only else None,
         }
 
     def shown(self) -> dict[str, str]:
@@ -322,6 +331,26 @@ class PayoutTerms:
     deployment: str
     mode: PayoutMode
     signing: SigningMode = SigningMode.ENVELOPE
+    signers: tuple[str, ...] = ()
+    """Those that a payout may name."""
+
+    def of(self, request: PayoutRequest) -> PayoutTerms:
+        """The terms as a request changes them: it may be built only, or name one of the signers on offer.
+
+        Raises:
+            InvalidInput: the signer is not on offer here; else anybody could choose the one that asks nobody.
+        """
+        if request.signer is not None and request.signer not in self.signers:
+            offered = ", ".join(self.signers) or "none: leave it out"
+            raise InvalidInput(
+                f"the signer {request.signer} is not on offer here",
+                signer=f"one of PAYOUT_SIGNERS_OFFERED: {offered}",
+            )
+        if request.build_only or self.mode is PayoutMode.BUILD_ONLY:
+            return replace(self, mode=PayoutMode.BUILD_ONLY)
+        if request.signer is None:
+            return self
+        return replace(self, mode=PayoutMode.EXTERNAL if request.signer == EXTERNAL else PayoutMode.QUEUED)
 
 
 def payout_intent(
@@ -333,6 +362,7 @@ def payout_intent(
     mode: PayoutMode,
     signing: SigningMode,
     terms: PayoutTerms,
+    signer: str | None = None,
     summary: str = "",
 ) -> Intent:
     """Say exactly what the engine is to settle: one call, which the payer's one authorization covers.
@@ -364,6 +394,7 @@ def payout_intent(
         summary=summary,
         build_only=mode is PayoutMode.BUILD_ONLY,
         signing=SigningMode.ENVELOPE if mode is PayoutMode.BUILD_ONLY else signing,
+        signer=signer,
     )
 
 

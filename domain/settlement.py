@@ -144,7 +144,7 @@ class SigningMode(StrEnum):
     AUTH_ENTRY = "auth_entry"
 
 
-_LATER_FIELDS: Final = ("signing", "build_only", "partial")
+_LATER_FIELDS: Final = ("signing", "build_only", "partial", "signer")
 
 
 class Intent(BaseModel):
@@ -170,6 +170,8 @@ class Intent(BaseModel):
     """It ends at `built`, with its unsigned envelope kept: nothing is signed or sent, and no lane is held."""
     partial: bool = False
     """Several recipients: what moves may be less than the amount, and each one's byte is in the outcome."""
+    signer: str | None = None
+    """Which of the payer's signers was asked for, such as `kms`; None: the one that the settings name."""
 
     @property
     def kind(self) -> str:
@@ -265,8 +267,8 @@ class Control(StrEnum):
 class Ending(BaseModel):
     """How a settlement ends, unpaid, once nobody can use the authorization entries that were shown.
 
-    An entry that was signed lands without our lanes, in anybody's transaction. So until ledger `after` is past, and
-    the marker is absent then, no one may be told that it never will be paid.
+    An entry that was signed lands without our lanes, in anybody's transaction. So until ledger `after` is past,
+    and the marker is absent then, no one may be told that it never will be paid.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -63,6 +63,7 @@ def intent_of(request: PayoutRequest, terms: PayoutTerms) -> Intent:
         token=request.token,
         mode=terms.mode,
         signing=request.signing or terms.signing,
+        signer=request.signer,
         terms=terms,
         summary=in_words(request),
     )

@@ -67,6 +67,8 @@ payouts: Final = Table(
     Column("not_before", _INSTANT),
     Column("ordered", Boolean, nullable=False, server_default=text("false")),
     Column("signing", String(16)),
+    Column("signer", String(16)),
+    Column("build_only", Boolean, nullable=False, server_default=text("false")),
     Column("mode", String(20), CheckConstraint(f"mode IN ({_listed(PayoutMode)})", name="mode"), nullable=False),
     Column("payer", String(56), nullable=False),
     Column("contract", String(56), nullable=False),
@@ -108,4 +110,5 @@ payouts: Final = Table(
     ),
     Index("ix_payouts_destination", "destination", "number"),
     Index("ix_payouts_created_at", "created_at"),
+    Index("ix_payouts_failed", "changed_at", postgresql_where=text("phase = 'failed'")),
 )
