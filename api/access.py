@@ -78,11 +78,12 @@ async def identify(
     return caller
 
 
-def needs(scope: Scope) -> Callable[..., Awaitable[Caller]]:
-    """Make the dependency of a route that needs a scope."""
+def needs(scope: Scope, *others: Scope) -> Callable[..., Awaitable[Caller]]:
+    """Make the dependency of a route that needs a scope, or one of several."""
+    enough = {scope, *others}
 
     async def allowed(caller: Annotated[Caller, Depends(identify)]) -> Caller:
-        if scope not in caller.scopes:
+        if not enough & caller.scopes:
             raise Forbidden(f"this needs the scope {scope}", scope=scope)
         return caller
 

@@ -9,7 +9,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
-from api import batches, events, health, outages, payments, payouts, people, registry, wallets, webhooks
+from api import (
+    batches,
+    events,
+    health,
+    outages,
+    payments,
+    payout_stats,
+    payouts,
+    people,
+    registry,
+    signing,
+    wallets,
+    webhooks,
+)
 from api.access import RateLimit
 from api.bounds import Bounds, HttpMetrics
 from api.deps import Deps
@@ -47,6 +60,9 @@ def create_app(deps: Deps) -> FastAPI:
     for routes in (
         outages.router,
         payments.router,
+        # Before the paths that take any word for a payout's id or an action.
+        payout_stats.router,
+        signing.router,
         payouts.router,
         batches.router,
         wallets.router,

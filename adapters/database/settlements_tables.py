@@ -86,6 +86,14 @@ settlements: Final = Table(
     UniqueConstraint("marker_id"),
     Index("ix_settlements_in_flight", "status", postgresql_where=text("status IN ('submitted', 'unknown')")),
     Index("ix_settlements_created_at", "created_at"),
+    # What is asked for figures, without reading the whole record.
+    Index("ix_settlements_confirmed_at", "confirmed_at", postgresql_where=text("confirmed_at IS NOT NULL")),
+    Index("ix_settlements_failed", "updated_at", postgresql_where=text("status = 'failed'")),
+    Index(
+        "ix_settlements_unended",
+        "status",
+        postgresql_where=text("status NOT IN ('confirmed', 'failed', 'cancelled')"),
+    ),
     Index(
         "ix_settlements_reserved",
         "payer",
