@@ -27,6 +27,7 @@ from domain.errors import InvalidInput, Unavailable
 from domain.outage import Outage, OutageStatus
 from domain.people import Caller, Scope
 from domain.sla import Severity
+from domain.sla_payment import strange_wallets
 
 _log = structlog.get_logger("api.outages")
 router: Final = APIRouter(prefix="/api/v1", tags=["outages"])
@@ -35,7 +36,10 @@ Writer = Annotated[Caller, Depends(needs(Scope.OUTAGES_WRITE))]
 
 
 class ReportOutage(Body):
-    """A new outage. Wallets that are not named are those of the site's registry entry."""
+    """A new outage. Wallets that are not named are those of the site's registry entry.
+
+    A payment with a wallet that is not the registry's waits for the approval of another person.
+    """
 
     site_name: Annotated[Text, Field(min_length=1, max_length=120, examples=["Test Site"])]
     severity: Severity
@@ -45,10 +49,18 @@ class ReportOutage(Body):
     description: Annotated[Text, Field(max_length=2000)] = ""
 
 
-class ChangeOutage(Body):
-    """What became of an outage."""
+_CORRECTED: Final = (
+    "Without a status only, after the payment was refused. One that is not the registry's needs another person's"
+    " approval."
+)
 
-    status: Literal["acknowledged", "resolved", "disputed", "cancelled"]
+
+class ChangeOutage(Body):
+    """What became of an outage; or, without a status, other wallets for a payment that was refused."""
+
+    status: Literal["acknowledged", "resolved", "disputed", "cancelled"] | None = None
+    operator_wallet: WalletAddress | None = Field(default=None, description=_CORRECTED)
+    noc_team_wallet: WalletAddress | None = Field(default=None, description=_CORRECTED)
     resolved_at: Instant | None = Field(default=None, description="Needed with `resolved`, and only with it.")
     rca: Annotated[Text, Field(min_length=1, max_length=100_000)] | None = Field(
         default=None, description="The root-cause report; its sha256 is anchored on chain. With `resolved` only."
@@ -64,6 +76,11 @@ class ChangeOutage(Body):
             InvalidInput: naming the fields.
         """
         wrong: dict[str, str] = {}
+        wallets = [name for name in ("operator_wallet", "noc_team_wallet") if getattr(self, name) is not None]
+        if self.status is None and not wallets:
+            wrong["status"] = "acknowledged, resolved, disputed or cancelled; or name a wallet instead"
+        elif self.status is not None:
+            wrong |= dict.fromkeys(wallets, "only without a status, and after a refusal")
         if self.status == "resolved":
             if self.resolved_at is None:
                 wrong["resolved_at"] = "needed with status resolved: a time with a zone"
@@ -73,7 +90,7 @@ class ChangeOutage(Body):
             for name in ("resolved_at", "rca"):
                 if getattr(self, name) is not None:
                     wrong[name] = "only with status resolved"
-            if self.status == "acknowledged" and self.reason is not None:
+            if self.status in {"acknowledged", None} and self.reason is not None:
                 wrong["reason"] = "only with status disputed or cancelled"
         if wrong:
             raise InvalidInput(f"not right: {', '.join(wrong)}", **wrong)
@@ -114,6 +131,10 @@ async def _report(
 ) -> Outage:
     found = await site_and_operator(connection, body.site_name)
     site, operator = found or (None, None)
+    wallets = {
+        "operator_wallet": (body.operator_wallet, operator.wallet if operator else None),
+        "noc_team_wallet": (body.noc_team_wallet, site.noc_team_wallet if site else None),
+    }
     outage = await deps.outages.report(
         connection,
         site_name=body.site_name,
@@ -123,8 +144,8 @@ async def _report(
         at=now,
         description=body.description,
         operator_id=operator.id if operator else None,
-        operator_wallet=body.operator_wallet or (operator.wallet if operator else None),
-        noc_team_wallet=body.noc_team_wallet or (site.noc_team_wallet if site else None),
+        wallets_named_by=caller.id if strange_wallets(body.site_name, wallets) else None,
+        **{name: named or registered for name, (named, registered) in wallets.items()},
     )
     await record(connection, actor=caller.id, action="outage.report", subject=f"outage:{outage.outage_id}")
     return outage
@@ -159,8 +180,10 @@ CHANGED: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.put("/outages/{outage_id}", response_model=OutageView, responses=CHANGED)
 async def change_outage(deps: Parts, caller: Writer, outage_id: OutageId, body: ChangeOutage) -> Response:
-    """Acknowledge, resolve, dispute or cancel an outage; the same again is the same answer."""
+    """Acknowledge, resolve, dispute or cancel an outage, or correct its wallets; the same again is the same."""
     body.check()
+    if body.status is None:
+        return await _correct_wallets(deps, caller, outage_id, body)
     now = datetime.now(UTC)
     book = deps.outages
     async with deps.database.begin() as connection:
@@ -183,6 +206,27 @@ async def change_outage(deps: Parts, caller: Writer, outage_id: OutageId, body: 
             subject=f"outage:{outage_id}",
             details=details,
         )
+    return await changed(deps, outage)
+
+
+async def _correct_wallets(deps: Deps, caller: Caller, outage_id: str, body: ChangeOutage) -> Response:
+    async with deps.database.begin() as connection:
+        outage, before = await deps.outages.correct_wallets(
+            connection,
+            outage_id,
+            by=caller.id,
+            at=datetime.now(UTC),
+            operator_wallet=body.operator_wallet,
+            noc_team_wallet=body.noc_team_wallet,
+        )
+        if before:
+            await record(
+                connection,
+                actor=caller.id,
+                action="outage.correct_wallets",
+                subject=f"outage:{outage_id}",
+                details={"before": before, "now": {name: getattr(outage, name) for name in before}},
+            )
     return await changed(deps, outage)
 
 

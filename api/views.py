@@ -42,8 +42,9 @@ class OutageView(BaseModel):
     decision: DecisionView | None = None
     payment_status: PaymentPhase
     waits_for: str = Field(
-        description="What has to happen first; `nothing` where it is over or goes on by itself."
+        description="What has to happen first; `decision` and `payment` come by themselves; `nothing`: it is over."
     )
+    why_approval: str | None = Field(default=None, description="Why its payment needs somebody's approval.")
     reason_code: str | None = Field(default=None, description="Of a refused payment: a code of docs/errors.md.")
     reason: str | None = None
     reason_details: dict[str, str] = Field(default_factory=dict)

@@ -114,6 +114,10 @@ class Outage(OutageStanding):
     description: str = ""
     operator_wallet: str | None = None
     noc_team_wallet: str | None = None
+    wallets_named_by: str | None = None
+    """Who last named a wallet that is not the registry's."""
+    why_approval: str | None = None
+    """Why the current decision's payment needs somebody's approval; None where it does not."""
     reported_at: datetime
     reported_by: str
     acknowledged_at: datetime | None = None
@@ -146,12 +150,14 @@ class Waits(StrEnum):
     DISPUTE = "dispute"
     LATER = "later"
     PERSON = "person"
+    DECISION = "decision"
+    PAYMENT = "payment"
     LEDGER = "ledger"
     NOTHING = "nothing"
 
 
 def waits_for(outage: OutageStanding) -> Waits:
-    """Say what has to happen first; `NOTHING` where it is over, or the next step is ours and only writes rows."""
+    """Say what has to happen first; `NOTHING` where it is over."""
     if outage.ended:
         return Waits.NOTHING
     if outage.phase is PaymentPhase.SETTLING:
@@ -162,6 +168,8 @@ def waits_for(outage: OutageStanding) -> Waits:
     if outage.unrepaired:
         return Waits.REPAIR
     return {
+        PaymentPhase.NONE: Waits.DECISION,
+        PaymentPhase.DUE: Waits.PAYMENT,
         PaymentPhase.AWAITING_APPROVAL: Waits.APPROVAL,
         PaymentPhase.RETRYING: Waits.LATER,
         PaymentPhase.REFUSED: Waits.PERSON,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -78,11 +78,13 @@ PHASES: Final[Mapping[PaymentPhase, Mapping[PaymentPhase, str]]] = MappingProxyT
         },
         _P.RETRYING: {
             _P.DUE: "its time has come, or a person asked",
+            _P.NONE: "a person named another wallet: it is decided anew",
             _P.HELD: "disputed",
             _P.CANCELLED: "the outage was cancelled",
         },
         _P.REFUSED: {
             _P.DUE: "a person asked for a retry",
+            _P.NONE: "a person named another wallet: it is decided anew",
             _P.HELD: "disputed",
             _P.CANCELLED: "the outage was cancelled",
         },
@@ -168,8 +170,13 @@ class PaymentRules:
     auto_enabled: bool
     auto_max: Amount
 
-    def why_approval(self, amount: Amount, operator: OperatorTerms) -> str | None:
-        """Why a person has to agree, or None where the payment goes by itself."""
+    def why_approval(self, amount: Amount, operator: OperatorTerms, wallets: Sequence[str] = ()) -> str | None:
+        """Why a person has to agree, or None where the payment goes by itself.
+
+        `wallets` are sentences about wallets that are not the registry's: see `strange_wallets`.
+        """
+        if wallets:
+            return "; ".join(wallets)
         if not self.auto_enabled:
             return "auto payment is off"
         if not operator.auto:
@@ -180,29 +187,33 @@ class PaymentRules:
         return None
 
 
-def check_approver(outage_id: str, *, initiator: str | None, by: str) -> None:
-    """Four eyes: the person who resolved an outage may not approve its payment.
+def strange_wallets(site_name: str, wallets: Mapping[str, tuple[str | None, str | None]]) -> tuple[str, ...]:
+    """Sentences about wallets that are not the registry's, by field: the one named, and the registry's.
+
+    Whoever reports outages may name a wallet; whom money goes to, or is drawn from, by itself is the registry's
+    to say. A wallet that is not known yet is not strange: it has to be named first.
+    """
+    return tuple(
+        f"{field} {named} is not the registry's for {site_name}"
+        for field, (named, registered) in wallets.items()
+        if named is not None and named != registered
+    )
+
+
+def check_approver(outage_id: str, *, initiator: str | None, wallets_named_by: str | None, by: str) -> None:
+    """Four eyes: who resolved an outage, or named a wallet for it, may not approve its payment.
 
     Raises:
         Forbidden: `four_eyes`.
     """
+    if wallets_named_by is not None and wallets_named_by == by:
+        raise Forbidden(
+            f"a wallet of {outage_id} was named by the same person; another has to approve its payment",
+            code="four_eyes",
+        )
     if initiator is not None and initiator == by:
         raise Forbidden(
             f"{outage_id} was resolved by the same person; another has to approve its payment",
-            code="four_eyes",
-        )
-
-
-def check_wallet_named_by(outage_id: str, *, people: tuple[str | None, ...], by: str) -> None:
-    """Four eyes on the recipient too: an approval given before a wallet was known does not cover who is paid.
-
-    Raises:
-        Forbidden: `four_eyes`.
-    """
-    if by in people:
-        raise Forbidden(
-            f"the payment of {outage_id} was approved before this wallet was known: another than who resolved"
-            " or approved it has to name it",
             code="four_eyes",
         )
 

@@ -48,6 +48,8 @@ _SENTENCES: Final = {
     Waits.DISPUTE: "It is disputed: the payment is held until the dispute is settled or the outage cancelled.",
     Waits.LATER: "The payment was not made, for a reason that may pass; it is tried again by itself.",
     Waits.PERSON: "The payment was refused: mend the reason, then ask for a retry.",
+    Waits.DECISION: "It is resolved; the decision comes next.",
+    Waits.PAYMENT: "It is decided and agreed; the payment is handed over next.",
     Waits.LEDGER: "The payment is with the settlement engine.",
     Waits.NOTHING: "It is over.",
 }

@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.database.outage_news import event_about
 from adapters.database.outages_tables import approvals, decisions, outages, warnings
 from adapters.database.outbox import telling
-from adapters.database.registry_tables import operators
+from adapters.database.registry_tables import operators, sites
 from domain.errors import NotFound
 from domain.events import Event, EventType
 from domain.money import Amount
 from domain.outage import Outage
-from domain.sla_payment import Decision, OperatorTerms
+from domain.sla_payment import Decision, OperatorTerms, strange_wallets
 
 _DECISION_FIELDS: Final = tuple(Decision.model_fields)
 
@@ -36,6 +36,7 @@ def select_outages() -> Select[Any]:
             *(decisions.c[field].label(f"decision_{field}") for field in _DECISION_FIELDS),
             approvals.c.approved_at,
             approvals.c.approved_by,
+            decisions.c.why_approval,
             told.label("warned"),
         )
         .outerjoin(decisions, current)
@@ -55,12 +56,18 @@ def outage_of(row: RowMapping) -> Outage:
 _ID: Final[BindParameter[str]] = bindparam("id")
 _ONE: Final = select_outages().where(outages.c.outage_id == _ID)
 _LOCK: Final = select(outages.c.outage_id).where(outages.c.outage_id == _ID).with_for_update()
-_FACTS: Final = _ONE.add_columns(
-    (outages.c.version == outages.c.seen_version).label("is_seen"),
-    operators.c.auto_payment,
-    operators.c.auto_payment_max_units,
-).outerjoin(operators, operators.c.id == outages.c.operator_id)
-"""A record beside what the registry says of its operator."""
+_FACTS: Final = (
+    _ONE.add_columns(
+        (outages.c.version == outages.c.seen_version).label("is_seen"),
+        operators.c.auto_payment,
+        operators.c.auto_payment_max_units,
+        operators.c.wallet.label("operators_wallet"),
+        sites.c.noc_team_wallet.label("sites_wallet"),
+    )
+    .outerjoin(operators, operators.c.id == outages.c.operator_id)
+    .outerjoin(sites, (sites.c.name == outages.c.site_name) & (sites.c.operator_id == outages.c.operator_id))
+)
+"""A record beside what the registry says of its operator and site."""
 
 
 async def find_outage(connection: AsyncConnection, outage_id: str) -> Outage:
@@ -150,9 +157,13 @@ class OutageDraft:
 class StoryDraft(OutageDraft):
     """What the story makes of an outage: it has seen the record as it is, so that no wake is owed to it."""
 
-    def __init__(self, outage: Outage, *, at: datetime, is_seen: bool, terms: OperatorTerms) -> None:
+    def __init__(
+        self, outage: Outage, *, at: datetime, is_seen: bool, terms: OperatorTerms, strange: tuple[str, ...]
+    ) -> None:
+        """`strange` are sentences about wallets that are not the registry's."""
         super().__init__(outage, at=at)
         self.terms: Final = terms
+        self.strange: Final = strange
         self._is_seen = is_seen
 
     @classmethod
@@ -164,7 +175,13 @@ class StoryDraft(OutageDraft):
         """
         await connection.execute(_LOCK, {"id": outage_id})
         row = await _one(connection, outage_id, _FACTS)
-        return cls(outage_of(row), at=at, is_seen=row["is_seen"], terms=_terms_of(row))
+        outage = outage_of(row)
+        wallets = {
+            "operator_wallet": (outage.operator_wallet, row["operators_wallet"]),
+            "noc_team_wallet": (outage.noc_team_wallet, row["sites_wallet"]),
+        }
+        strange = strange_wallets(outage.site_name, wallets)
+        return cls(outage, at=at, is_seen=row["is_seen"], terms=_terms_of(row), strange=strange)
 
     async def write(self, connection: AsyncConnection) -> Outage:
         """Write what there is to write."""

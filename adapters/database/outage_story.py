@@ -128,14 +128,14 @@ class OutageDesk:
         if outage.resolved_at is None:
             raise AssertionError(f"{outage.outage_id} is resolved without a time")
         decision = decision_of(outage.severity, minutes_to_repair(outage.detected_at, outage.resolved_at), at=at)
-        why = self._rules.why_approval(decision.amount, draft.terms)
+        why = self._rules.why_approval(decision.amount, draft.terms, draft.strange)
         row = insert(decisions).values(
             outage_id=outage.outage_id,
             needs_approval=why is not None,
             why_approval=why,
             **decision.model_dump(),
         )
-        draft.add("decision", row, decision=decision)
+        draft.add("decision", row, decision=decision, why_approval=why)
         _advance(draft, PaymentPhase.AWAITING_APPROVAL if why else PaymentPhase.DUE)
         draft.tell(EventType.OUTAGE_DECIDED)
         if why:

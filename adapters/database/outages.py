@@ -7,6 +7,7 @@ command, commits, and then wakes the story (`Stories.outage_changed`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
@@ -27,7 +28,6 @@ from domain.sla_payment import (
     PaymentPhase,
     check_approver,
     check_phase,
-    check_wallet_named_by,
     phase_after_dispute,
 )
 
@@ -45,6 +45,7 @@ _REPORTED: Final = (
     "operator_id",
     "operator_wallet",
     "noc_team_wallet",
+    "wallets_named_by",
     "detected_at",
     "reported_at",
     "reported_by",
@@ -82,8 +83,11 @@ class OutageBook:
         operator_id: str | None = None,
         operator_wallet: str | None = None,
         noc_team_wallet: str | None = None,
+        wallets_named_by: str | None = None,
     ) -> Outage:
         """Write down a new outage; its id is `OUT001` and so on.
+
+        `wallets_named_by` is who named a wallet that is not the registry's, and may not approve the payment.
 
         Raises:
             InvalidInput: `detected_at` has no zone or lies ahead.
@@ -99,6 +103,7 @@ class OutageBook:
             operator_id=operator_id,
             operator_wallet=operator_wallet,
             noc_team_wallet=noc_team_wallet,
+            wallets_named_by=wallets_named_by,
             detected_at=detected_at,
             reported_at=at,
             reported_by=by,
@@ -158,7 +163,7 @@ class OutageBook:
         values: dict[str, Any] = {"status": OutageStatus.RESOLVED}
         corrected = outage.resolved_at != resolved_at or (rca is not None and rca != outage.rca)
         if corrected:
-            await self._supersede_decision(connection, draft)
+            self._supersede_decision(draft)
             values |= {"resolved_at": resolved_at, "resolved_by": by}
             if rca is not None:
                 values |= {"rca": rca, "rca_hash": rca_hash_of(rca)}
@@ -174,7 +179,7 @@ class OutageBook:
         draft.tell(EventType.OUTAGE_RESOLVED)
         return await draft.write(connection)
 
-    async def _supersede_decision(self, connection: AsyncConnection, draft: OutageDraft) -> None:
+    def _supersede_decision(self, draft: OutageDraft) -> None:
         """Let a disputed outage be decided anew, unless a payment by the old decision may be on its way."""
         outage = draft.outage
         if outage.phase is PaymentPhase.SETTLING or outage.phase.final:
@@ -189,7 +194,9 @@ class OutageBook:
                 .where(decisions.c.outage_id == outage.outage_id, decisions.c.superseded_at.is_(None))
                 .values(superseded_at=draft.at)
             )
-            draft.add("superseded", superseded, decision=None, approved_by=None, approved_at=None)
+            draft.add(
+                "superseded", superseded, decision=None, approved_by=None, approved_at=None, why_approval=None
+            )
 
     async def _ask_engine(self, connection: AsyncConnection, outage: Outage, control: Control) -> None:
         """Hold, resume or cancel the settlement; one that just failed is left to the story, which sees the row."""
@@ -271,7 +278,7 @@ class OutageBook:
         """Agree to a payment that waits for it; the same person again is the same answer.
 
         Raises:
-            Forbidden: `four_eyes`: the person resolved the outage.
+            Forbidden: `four_eyes`: the person resolved the outage, or named a wallet for it.
             Conflict: `wrong_state`: nothing waits for approval.
         """
         draft = await OutageDraft.lock(connection, outage_id, at=at)
@@ -282,7 +289,7 @@ class OutageBook:
             raise Conflict(
                 f"the payment of {outage_id} is {outage.phase}; it does not wait for approval", code="wrong_state"
             )
-        check_approver(outage_id, initiator=outage.resolved_by, by=by)
+        check_approver(outage_id, initiator=outage.resolved_by, wallets_named_by=outage.wallets_named_by, by=by)
         decision_id = select(decisions.c.decision_id).where(
             decisions.c.outage_id == outage_id, decisions.c.superseded_at.is_(None)
         )
@@ -306,9 +313,10 @@ class OutageBook:
     ) -> Outage:
         """Have a refused payment tried again; wallets are taken only where none is known yet.
 
+        With a wallet it is decided anew: an approval given before does not cover whom it names.
+
         Raises:
             Conflict: `wrong_state`: it was not refused.
-            Forbidden: `four_eyes`: who resolved or approved it names a wallet that was not known at the approval.
         """
         draft = await OutageDraft.lock(connection, outage_id, at=at)
         outage = draft.outage
@@ -316,20 +324,69 @@ class OutageBook:
             raise Conflict(
                 f"the payment of {outage_id} is {outage.phase}; only a refused one is retried", code="wrong_state"
             )
-        named = (operator_wallet is not None and outage.operator_wallet is None) or (
-            noc_team_wallet is not None and outage.noc_team_wallet is None
-        )
-        if named and outage.approved_by is not None:
-            check_wallet_named_by(outage_id, people=(outage.resolved_by, outage.approved_by), by=by)
-        draft.change(
-            phase=PaymentPhase.DUE,
-            retries=0,
-            retry_at=None,
-            operator_wallet=outage.operator_wallet or operator_wallet,
-            noc_team_wallet=outage.noc_team_wallet or noc_team_wallet,
-        )
+        wallets = {
+            name: wallet
+            for name, wallet in (("operator_wallet", operator_wallet), ("noc_team_wallet", noc_team_wallet))
+            if wallet is not None and getattr(outage, name) is None
+        }
+        if wallets:
+            self._name_wallets(draft, wallets, by=by)
+        else:
+            draft.change(phase=PaymentPhase.DUE, retries=0, retry_at=None)
         draft.tell(EventType.PAYMENT_RESUMED)
         return await draft.write(connection)
+
+    async def correct_wallets(
+        self,
+        connection: AsyncConnection,
+        outage_id: str,
+        *,
+        by: str,
+        at: datetime,
+        operator_wallet: str | None = None,
+        noc_team_wallet: str | None = None,
+    ) -> tuple[Outage, Mapping[str, str | None]]:
+        """Name other wallets for a payment that was refused; it is then decided anew, and tried again.
+
+        One that is not the registry's needs the approval of another person than who named it. The same wallets
+        again change nothing.
+
+        Returns:
+            The outage, and the wallets that stood there before, by field.
+
+        Raises:
+            Conflict: `wrong_state`: it was not refused, so that money may be on its way, or nothing was tried.
+        """
+        draft = await OutageDraft.lock(connection, outage_id, at=at)
+        outage = draft.outage
+        named = {"operator_wallet": operator_wallet, "noc_team_wallet": noc_team_wallet}
+        wallets = {name: wallet for name, wallet in named.items() if wallet is not None}
+        before = {name: getattr(outage, name) for name in wallets if wallets[name] != getattr(outage, name)}
+        if not before:
+            return outage, before
+        if outage.phase not in {PaymentPhase.REFUSED, PaymentPhase.RETRYING}:
+            raise Conflict(
+                f"the payment of {outage_id} is {outage.phase}; wallets are corrected after a refusal",
+                code="wrong_state",
+            )
+        self._name_wallets(draft, wallets, by=by)
+        draft.tell(EventType.PAYMENT_RESUMED)
+        return await draft.write(connection), before
+
+    def _name_wallets(self, draft: OutageDraft, wallets: Mapping[str, str], *, by: str) -> None:
+        """Let the story decide anew, now that somebody named a wallet; only where nothing is in flight."""
+        check_phase(draft.outage.outage_id, draft.outage.phase, PaymentPhase.NONE)
+        self._supersede_decision(draft)
+        draft.change(
+            phase=PaymentPhase.NONE,
+            retries=0,
+            retry_at=None,
+            reason_code=None,
+            reason=None,
+            reason_details={},
+            wallets_named_by=by,
+            **wallets,
+        )
 
 
 def rca_hash_of(rca: str) -> str:

@@ -49,6 +49,8 @@ outages: Final = Table(
     Column("operator_id", Text),
     Column("operator_wallet", String(56)),
     Column("noc_team_wallet", String(56)),
+    # Who last named a wallet that is not the registry's: that person may not approve the payment.
+    Column("wallets_named_by", Text),
     Column("detected_at", DateTime(timezone=True), nullable=False),
     Column("reported_at", DateTime(timezone=True), nullable=False),
     Column("reported_by", Text, nullable=False),

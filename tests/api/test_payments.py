@@ -15,7 +15,7 @@ from tests.api.figures import NOC, OPERATOR, REPORT, RESOLVE
 from tests.api.test_outages import assert_problem
 
 _POOL = "GAIH3ULLFQ4DGSECF2AR555KZ4KNDGEKN4AFI4SU2M7B43MGK3QJZNSR"
-_CONTRACTS = SlaContracts(
+CONTRACTS = SlaContracts(
     sla="CA3D5KRYM6CB7OWQ6TWYRR3Z4T7GNZLKERYNZGGA5SOAOPIFY6YQGAXE",
     usdc="CBIELTK6YBZJU5UP2WWQEUCYKLPU6AUNZ2BQ4WWFEIE3USCIHMXQDAMA",
     reward_token="CDLZFC3SYJYDZT7K67VZ75HPJVIEUVNIXF47ZG2FB2RMQQVU2HHGCYSC",
@@ -28,7 +28,7 @@ _TX = "ab" * 32
 def desk(front: Front) -> OutageDesk:
     """The story's hands; the workflow that would use them is elsewhere."""
     rules = PaymentRules(auto_enabled=True, auto_max=Amount.of(900))
-    return OutageDesk(front.deps.database, front.deps.book, rules=rules, contracts=_CONTRACTS, deployment="test")
+    return OutageDesk(front.deps.database, front.deps.book, rules=rules, contracts=CONTRACTS, deployment="test")
 
 
 async def decided(front: Front, desk: OutageDesk, **changed: str) -> str:
@@ -154,5 +154,13 @@ async def test_a_refused_payment_takes_the_missing_wallet_with_its_retry(front: 
         await front.finance.post(path, json={"noc_team_wallet": "G"}), 422, "invalid_input", "/noc_team_wallet"
     )
     answer = await front.finance.post(path, json={"noc_team_wallet": NOC})
-    assert (answer.status_code, answer.json()["payment_status"]) == (200, "due"), answer.text
+    # Nobody registered this site: whom it pays is for another person to approve than who named it.
+    assert (answer.status_code, answer.json()["waits_for"]) == (200, "decision"), answer.text
     assert_problem(await front.finance.post(path), 409, "wrong_state")
+    await desk.take_stock(outage, datetime.now(UTC))
+    waiting = (await front.viewer.get(f"/api/v1/outages/{outage}")).json()
+    assert waiting["waits_for"] == "approval"
+    assert f"noc_team_wallet {NOC} is not the registry's for Unregistered" in waiting["why_approval"]
+    process = {"outage_id": outage}
+    assert_problem(await front.finance.post("/api/v1/payments/process-sla", json=process), 403, "four_eyes")
+    assert (await front.admin.post("/api/v1/payments/process-sla", json=process)).status_code == 200

@@ -32,6 +32,7 @@ from domain.outage import Outage, OutageStanding
 from domain.settlement import SettlementOutcome
 from domain.sla import Severity
 from domain.sla_payment import PaymentRules, SlaContracts
+from tests.registering import OPERATOR_ID, SITE_NAME, register
 from workflows.outage import OutageStory
 
 POOL = "GAIH3ULLFQ4DGSECF2AR555KZ4KNDGEKN4AFI4SU2M7B43MGK3QJZNSR"
@@ -99,7 +100,8 @@ class Story:
         async with self.database.begin() as connection:
             outage = await self.book.report(
                 connection,
-                site_name="Test Site",
+                site_name=SITE_NAME,
+                operator_id=OPERATOR_ID,
                 severity=severity,
                 detected_at=self.now - timedelta(minutes=minutes_ago),
                 by="reporter",
@@ -178,6 +180,7 @@ async def story_house(
         contracts=SlaContracts(sla=SLA, usdc=USDC, reward_token=NOCIQ, pool=POOL),
         deployment="test",
     )
+    await register(database, operator_wallet=OPERATOR, noc_team_wallet=NOC)
     engine = ScriptedEngine(settlements)
     story = Story(database, client, OutageBook(settlements), engine, Stories(client))
     if not workers:

@@ -31,6 +31,7 @@ from localnet.clients import LocalLedger
 from localnet.parts import free_port
 from localnet.process import RunningPart
 from settings import Settings
+from tests.registering import OPERATOR_ID, SITE_NAME, register
 from tests.settlement.world import World, make_world
 from tests.waiting import until
 from workers.parts import payload_codec
@@ -146,16 +147,19 @@ class House:
     ) -> str:
         """Report and resolve one in a moment, and wake nobody."""
         now = datetime.now(UTC)
+        operator, noc_team = self.world.operator.public_key, self.world.noc_team.public_key
+        await register(self.database, operator_wallet=operator, noc_team_wallet=noc_team)
         async with self.database.begin() as connection:
             outage = await self.book.report(
                 connection,
-                site_name="Test Site",
+                site_name=SITE_NAME,
+                operator_id=OPERATOR_ID,
                 severity=severity,
                 detected_at=now - timedelta(hours=2),
                 by="reporter",
                 at=now,
-                operator_wallet=self.world.operator.public_key,
-                noc_team_wallet=self.world.noc_team.public_key,
+                operator_wallet=operator,
+                noc_team_wallet=noc_team,
             )
             resolved_at = outage.detected_at + timedelta(minutes=minutes)
             await self.book.resolve(
