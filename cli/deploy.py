@@ -109,6 +109,7 @@ class _LocalDeployment:
         self._nociq_issuer = secrets.keypair("nociq_issuer_secret_key")
         self._operator = secrets.keypair("operator_secret_key")
         self._noc_team = secrets.keypair("noc_team_secret_key")
+        self._payers_own = secrets.keypair("payout_hot_signer_secret")
         self._usdc = Asset("USDC", self._usdc_issuer.public_key)
         self._nociq = Asset("NOCIQ", self._nociq_issuer.public_key)
 
@@ -121,6 +122,7 @@ class _LocalDeployment:
             "nociq_issuer": self._nociq_issuer,
             "operator": self._operator,
             "noc_team": self._noc_team,
+            "payer": self._payers_own,
         }
         await self._fund(list(accounts.values()))
         self._tell("tokens and balances")
@@ -170,9 +172,12 @@ class _LocalDeployment:
 
     @property
     def _payer(self) -> str:
-        """Who payouts are paid by: the payout contract's executor."""
+        """Who payouts are paid by: the payout contract's executor.
+
+        An account of its own, so that its key can be kept elsewhere while the pool's stays here.
+        """
         given = self._settings.payout_source_account
-        return given if given and self._settings.is_set("payout_source_account") else self._pool.public_key
+        return given if given and self._settings.is_set("payout_source_account") else self._payers_own.public_key
 
     async def _by_admin(
         self, sla: str, sla_code: bytes, payout: str, payout_code: bytes, tokens: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,10 +23,12 @@ _SEEDS: Final = (
     "nociq_issuer_secret_key",
     "operator_secret_key",
     "noc_team_secret_key",
+    "payout_hot_signer_secret",
 )
 _KEYRINGS: Final = ("payload_keys", "custody_keys")
-_WORDS: Final = ("webhook_secret",)
+_WORDS: Final = ("webhook_secret", "payout_pkcs11_pin")
 _CONTRACTS: Final = "contracts.json"
+_SIGNER: Final = "signer.json"
 
 
 class LocalSecrets:
@@ -87,8 +90,11 @@ def with_local(settings: Settings) -> Settings:
         for name in (*_SEEDS, *_KEYRINGS, *_WORDS)
         if name in type(settings).model_fields and not settings.is_set(name) and (directory / name).exists()
     }
-    for name, value in read_contract_ids(settings).items():
-        if not settings.is_set(name):
+    for name, value in (read_contract_ids(settings) | _read(settings, _SIGNER)).items():
+        if name not in type(settings).model_fields:
+            # SoftHSM finds its tokens by a variable, and knows no other way.
+            os.environ.setdefault(name.upper(), value)
+        elif not settings.is_set(name):
             values[name] = value
     return load_settings(**values)
 
@@ -100,8 +106,17 @@ def write_contract_ids(settings: Settings, ids: Mapping[str, str]) -> None:
 
 def read_contract_ids(settings: Settings) -> dict[str, str]:
     """The ids of the local contracts by setting's name; empty where nothing was deployed."""
+    return _read(settings, _CONTRACTS)
+
+
+def write_signer(settings: Settings, chosen: Mapping[str, str]) -> None:
+    """Keep who signs for the local payer, by variables' names, for the commands that are run beside `up`."""
+    write_private(settings.var_dir / "secrets" / _SIGNER, json.dumps(dict(chosen), indent=2) + "\n")
+
+
+def _read(settings: Settings, file: str) -> dict[str, str]:
     try:
-        ids: dict[str, str] = json.loads((settings.var_dir / "secrets" / _CONTRACTS).read_text())
+        found: dict[str, str] = json.loads((settings.var_dir / "secrets" / file).read_text())
     except (OSError, ValueError):
         return {}
-    return {name.lower(): value for name, value in ids.items()}
+    return {name.lower(): value for name, value in found.items()}

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from domain.errors import HoldfastError
 from domain.people import Role, Scope
-from settings import Settings, SettingsError, load_settings
+from settings import PayoutSigner, Settings, SettingsError, load_settings
 
 app = typer.Typer(
     name="holdfast",
@@ -43,10 +43,10 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-def settings_or_exit() -> Settings:
-    """Read the settings; wrong ones end the command with their names."""
+def settings_or_exit(**values: Any) -> Settings:
+    """Read the settings, with `values` above them; wrong ones end the command with their names."""
     try:
-        return load_settings()
+        return load_settings(**values)
     except SettingsError as error:
         fail(str(error), 2)
 
@@ -76,7 +76,9 @@ def run(work: Coroutine[Any, Any, int]) -> NoReturn:
 
 
 @app.command()
-def up() -> None:
+def up(
+    signer: Annotated[PayoutSigner | None, typer.Option(help="Who signs payouts; PAYOUT_SIGNER without.")] = None,
+) -> None:
     """Start everything on this machine, and keep it running until Ctrl-C.
 
     PostgreSQL, Temporal with its Web UI, the ledger, the inbox, a worker and the API; what DATABASE_URL,
@@ -84,7 +86,7 @@ def up() -> None:
     """
     from cli.up import run_up  # noqa: PLC0415 - commands load what they need
 
-    run(run_up(settings_or_exit(), console))
+    run(run_up(settings_or_exit(**({"payout_signer": signer} if signer else {})), console))
 
 
 @app.command()

@@ -19,6 +19,7 @@ from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
 from cli.deploy import Deployed, deploy_locally
 from cli.local_people import LocalKeys, register_locally
 from cli.local_secrets import LocalSecrets, write_contract_ids
+from cli.local_signer import LocalSigner
 from cli.progress import Progress
 from cli.readiness import answers, for_a_person
 from cli.supervision import Program, Supervisor, SupervisorError, write_private
@@ -57,6 +58,8 @@ class Facts:
     urls: dict[str, str]
     keys: LocalKeys | None = None
     deployed: Deployed | None = None
+    signer: dict[str, Any] = field(default_factory=dict)
+    """Who signs payouts, for which account, with which keys."""
     started: dict[str, float] = field(default_factory=dict)
 
 
@@ -92,6 +95,7 @@ class Stack:
         try:
             self._var.chmod(0o711)  # PostgreSQL's user passes through; what is secret below is 0600
             self._secrets = LocalSecrets(self._var / "secrets", self.settings) if self.settings.local else None
+            self._signer = LocalSigner(self.settings, self._secrets) if self._secrets else None
             self._describe()
             self._check_ports()
             self._supervisor = Supervisor(self._var, self._programs())
@@ -143,6 +147,11 @@ class Stack:
                 state=self._var / "inbox" / "inbox.state",
                 webhook_secret=self._secrets.word("webhook_secret") if self._secrets else None,
             )
+        if self._signer is not None:
+            # Without a KMS or an HSM on this machine nothing else needs to start, either.
+            self._signer.environment()
+            if (kms := self._signer.part()) is not None:
+                self._parts[kms.name] = kms
         self._describe_ours()
         rpc = settings.stellar_soroban_rpc_url
         self.facts.urls = {
@@ -213,9 +222,10 @@ class Stack:
         steps["migrations"] = (("postgres",), self._migrate)
         if self.settings.local:
             steps["contracts"] = (("ledger", "migrations"), self._deploy)
+            steps["signer"] = (("contracts", "kms"), self._prepare_signer)
         if self.settings.local or self.settings.starts_postgres:
             steps["people"] = (("migrations", "contracts"), self._people)
-        before_ours = (*self._parts, "migrations", "contracts", "people")
+        before_ours = (*self._parts, "migrations", "contracts", "signer", "people")
         for name in self._ours:
             steps[name] = (before_ours, partial(self._start_ours, name))
         done = {name: asyncio.Event() for name in steps}
@@ -287,6 +297,19 @@ class Stack:
             name: value for name, value in deployed.environment.items() if not self.settings.is_set(name.lower())
         }
         self._end("contracts", began, deployed.sla)
+
+    async def _prepare_signer(self) -> None:
+        if self._signer is None:
+            raise AssertionError("only the local network has a payer of its own")
+        began = self._begin("signer")
+        keys = await self._signer.prepare(lambda what: self._progress.doing("signer", what))
+        self._environment |= self._signer.environment()
+        self.facts.signer = {
+            "payout_signer": str(self.settings.payout_signer),
+            "payer": self._signer.payer,
+            "signing_keys": keys,
+        }
+        self._end("signer", began, ", ".join(keys))
 
     async def _people(self) -> None:
         began = self._begin("people")
@@ -369,6 +392,7 @@ class Stack:
             "database_url": self.settings.database_url.get_secret_value(),
             "network_passphrase": self.settings.stellar_network_passphrase,
             "deployment": self.settings.holdfast_deployment,
+            **self.facts.signer,
             "pid": os.getpid(),
         }
         if self.facts.keys is not None:

@@ -164,11 +164,16 @@ class Supervisor:
 
     def start_program(self, name: str) -> None:
         """Start a part; it is restarted whenever it ends, until it is stopped."""
+        self._asked_to_stop.discard(name)
         try:
             self._call("startProcess", name, False)
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise SupervisorError(f"{name} cannot be started: {fault.faultString}") from fault
+
+    def stop_program(self, name: str) -> None:
+        """Stop a part, and leave the others running. Takes seconds at most."""
+        self._stop_wave([name])
 
     def state(self, name: str) -> str:
         """STARTING, RUNNING, BACKOFF (it ended at once and is tried again), FATAL (given up) and so on."""

@@ -132,5 +132,17 @@ def reset(settings: Settings) -> None:
 
 def _state(directory: Path) -> list[Path]:
     """What `up` made; whatever else lies there is left alone."""
-    names = ("postgres", "temporal", "ledger", "inbox", "secrets", "run", "log", "up.json", "demo.json")
+    names = (
+        "postgres",
+        "temporal",
+        "ledger",
+        "inbox",
+        "kms",
+        "softhsm",
+        "secrets",
+        "run",
+        "log",
+        "up.json",
+        "demo.json",
+    )
     return [directory / name for name in names if (directory / name).exists()]

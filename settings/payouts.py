@@ -43,4 +43,5 @@ def payout_terms_of(settings: Settings) -> PayoutTerms | None:
         deployment=settings.holdfast_deployment,
         mode=mode,
         signing=SigningMode(settings.payout_signing.value),
+        signers=tuple(signer.value for signer in settings.payout_signers),
     )

@@ -125,7 +125,7 @@ class Settings(SigningSettings, ServiceSettings, FrontSettings):
             right = "false" if self.payouts_sign_with_hot_key else "true"
             problems.append(("PAYOUTS_SIGN_WITH_HOT_KEY", f"{right}, since PAYOUT_SIGNER is {self.payout_signer}"))
         if (
-            self.payout_signer in {PayoutSigner.KMS, PayoutSigner.PKCS11}
+            {PayoutSigner.KMS, PayoutSigner.PKCS11} & set(self.payout_signers)
             and self.payout_contract_id is not None
             and self.stellar_pool_secret_key is not None
             and self.payout_source_account == self.stellar_pool_public_key
@@ -133,7 +133,7 @@ class Settings(SigningSettings, ServiceSettings, FrontSettings):
             problems.append(
                 (
                     "PAYOUT_SOURCE_ACCOUNT",
-                    f"needed with PAYOUT_SIGNER={self.payout_signer}: an account of its own, "
+                    f"needed where {' or '.join(self.payout_signers)} sign: an account of its own, "
                     "since STELLAR_POOL_SECRET_KEY signs for the pool account at once",
                 )
             )

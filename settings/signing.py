@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from pydantic import SecretStr, field_validator
+from pydantic import BeforeValidator, SecretStr, field_validator
+from pydantic_settings import NoDecode
 
 from settings.fields import setting
 from settings.payments import PaymentSettings
@@ -28,6 +29,16 @@ class PayoutSigning(StrEnum):
 
     ENVELOPE = "envelope"
     AUTH_ENTRY = "auth_entry"
+
+
+def _words(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(word for word in (part.strip().lower() for part in value.split(",")) if word)
+
+
+PayoutSigners = Annotated[tuple[PayoutSigner, ...], NoDecode, BeforeValidator(_words)]
+"""Signers, comma-separated."""
 
 
 def _signer(above: dict[str, Any]) -> PayoutSigner:
@@ -59,6 +70,12 @@ class SigningSettings(PaymentSettings):
         default_text="hot where PAYOUTS_SIGN_WITH_HOT_KEY is true, else external",
         right="hot, kms, pkcs11 or external",
     )
+    payout_signers_offered: PayoutSigners = setting(
+        "The signers that a payout may name, where it is not the one that PAYOUT_SIGNER names.",
+        default=(),
+        default_text="none",
+        right="hot, kms, pkcs11 and external, comma-separated",
+    )
     payout_signing: PayoutSigning = setting(
         "What the payer signs: the envelope of the transaction, which holds a lane while it waits, or the "
         "authorization entry of the call, which holds nothing.",
@@ -76,8 +93,8 @@ class SigningSettings(PaymentSettings):
 
     payout_kms_key_id: str = setting(
         "The Ed25519 key in AWS KMS that signs payouts (key spec ECC_NIST_EDWARDS25519, usage SIGN_VERIFY).",
-        default="",
-        default_text="made by `holdfast up --signer kms` on the local network",
+        default_from=lambda above: "alias/holdfast-payer" if is_local(above) else "",
+        default_text="none; on the local network the one that `holdfast up --signer kms` makes",
         right="a key id, an alias such as alias/payouts, or an ARN",
         pattern=r"^[A-Za-z0-9:/_.\-]{0,2048}$",
     )
@@ -135,10 +152,15 @@ class SigningSettings(PaymentSettings):
         return value
 
     @property
+    def payout_signers(self) -> tuple[PayoutSigner, ...]:
+        """Who may sign payouts: the one that PAYOUT_SIGNER names first, then the others on offer."""
+        return tuple(dict.fromkeys((self.payout_signer, *self.payout_signers_offered)))
+
+    @property
     def starts_kms(self) -> bool:
         """Whether `holdfast up` starts a KMS of its own."""
         return (
             self.stellar_network is StellarNetwork.LOCAL
-            and self.payout_signer is PayoutSigner.KMS
+            and PayoutSigner.KMS in self.payout_signers
             and "payout_kms_endpoint_url" not in self.model_fields_set
         )

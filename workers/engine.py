@@ -127,7 +127,7 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         book=book,
         ledger=ledger,
         closes=follower,
-        signers=payers.by_payer,
+        signers=payers.by_name,
         deferred=payers.deferred,
         signature_validity=timedelta(seconds=settings.payout_signature_validity_seconds),
         policy=policy,
