@@ -27,6 +27,7 @@ from adapters.stellar.lanes import LaneKeys, Lanes
 from adapters.stellar.rpc import Rpc
 from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
 from cli.doctor_ledger import LedgerCheck
+from cli.doctor_signer import SignerCheck
 from cli.findings import Findings, Level
 from domain.errors import Unavailable
 from settings import Settings
@@ -46,6 +47,7 @@ async def examine(settings: Settings) -> Findings:
         async with Rpc(settings.stellar_soroban_rpc_url) as rpc:
             ledger = LedgerCheck(settings, rpc, findings)
             await ledger.run()
+            await SignerCheck(settings, rpc, findings).run()
             if await findings.attempt("database", lambda: _database(settings, findings)):
                 await findings.attempt("sending", lambda: _sending(database, findings))
                 await findings.attempt("operators", lambda: _operators(database, ledger, findings))
