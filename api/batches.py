@@ -140,6 +140,7 @@ _BODY: Final[dict[str, Any]] = {
             "asset_not_allowed",
             "contract_missing",
             "live_execution_off",
+            "batch_needs_signer",
             "ledger_unavailable",
         ),
     },
@@ -220,7 +221,7 @@ def _terms(deps: Deps) -> PayoutTerms:
     """On which terms batches are paid; a signer of ours signs their calls as they come.
 
     Raises:
-        Refused: `contract_missing`, `live_execution_off` or `signature_refused`.
+        Refused: `contract_missing`, `live_execution_off` or `batch_needs_signer`.
     """
     terms = deps.payouts.terms
     if terms is None:
@@ -230,6 +231,11 @@ def _terms(deps: Deps) -> PayoutTerms:
         )
     if terms.mode is PayoutMode.BUILD_ONLY:
         raise Refused("a batch is paid or not sent at all: nothing is built only", code="live_execution_off")
+    if terms.mode is PayoutMode.EXTERNAL:
+        raise Refused(
+            "the calls of a batch are signed as they come, and here somebody outside signs for the payer",
+            code="batch_needs_signer",
+        )
     return terms
 
 
@@ -283,7 +289,15 @@ async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Uplo
 @router.post(
     "/check",
     response_model=BatchCheckView,
-    responses=may_answer("malformed_request", "body_too_large", "contract_missing", "asset_not_allowed"),
+    responses=may_answer(
+        "malformed_request",
+        "body_too_large",
+        "contract_missing",
+        "asset_not_allowed",
+        "live_execution_off",
+        "batch_needs_signer",
+        "ledger_unavailable",
+    ),
     openapi_extra=_BODY,
 )
 async def check_batch(request: Request, deps: Parts, _caller: Writer, csv_options: Options) -> Response:

@@ -6,13 +6,17 @@ import asyncio
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from stellar_sdk import Asset, Keypair
 
 from domain.address import AddressKind, encode
+from domain.payout import PayoutMode
 from tests.api.conftest import Front
+from tests.api.http import Client, served
 
 ACCOUNTS = [encode(AddressKind.ACCOUNT, bytes([number + 1]) * 32) for number in range(20)]
 NATIVE = Asset.native().contract_id("Standalone Network ; February 2017")
@@ -215,6 +219,29 @@ async def test_while_temporal_is_away_a_batch_is_recorded_and_says_so(front: Fro
     answer = await send(front)
     assert answer.status_code == 202
     assert answer.json()["status"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("mode", "code"),
+    [(PayoutMode.EXTERNAL, "batch_needs_signer"), (PayoutMode.BUILD_ONLY, "live_execution_off")],
+)
+async def test_without_a_signer_at_hand_a_batch_is_refused_and_says_so(
+    front: Front, mode: PayoutMode, code: str
+) -> None:
+    terms = front.deps.payouts.terms
+    assert terms is not None
+    payouts = replace(front.deps.payouts, terms=replace(terms, mode=mode))
+    other = replace(front.deps, payouts=payouts, registry=CollectorRegistry())
+    async with served(other) as url:
+        client = Client(url, front.admin_key)
+        answer = await client.post(
+            "/api/v1/batches",
+            content=FILE.encode(),
+            headers={"Content-Type": "text/csv", "Idempotency-Key": "k"},
+            params={"asset": "XLM"},
+        )
+        await client.session.close()
+    assert (answer.status_code, answer.json()["code"]) == (409, code)
 
 
 async def test_a_secret_key_in_the_file_stands_nowhere(front: Front) -> None:
