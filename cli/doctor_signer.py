@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from adapters.stellar.rpc import Rpc
 from adapters.stellar.signatures import OutsideSignatures
 from cli.findings import Findings
@@ -24,7 +26,7 @@ class SignerCheck:
             return
         for name in self._settings.payout_signers:
             check = f"payout signer {name}"
-            await self._findings.attempt(check, lambda name=name, check=check: self._signer(name, check))
+            await self._findings.attempt(check, partial(self._signer, name, check))
 
     async def _signer(self, name: PayoutSigner, check: str) -> None:
         payer = self._settings.payout_source_account
