@@ -170,6 +170,7 @@ class House:
             **self.secrets.environment(),
             "WEBHOOK_SECRET_FILE": str(self._webhook_secret()),
             **self.deployed.environment,
+            "PAYOUT_SOURCE_ACCOUNT": self.account("payer"),
             **self.more,
         }
 
