@@ -147,6 +147,10 @@ class SettlementActivities:
                 settlement = await self._advance(settlement)
             except Refused as refusal:
                 settlement = await self._book.fail_unsent(settlement, refusal)
+            except Unavailable as unavailable:
+                if unavailable.code == "no_lane_free":
+                    await self._book.note_wait(settlement, unavailable.message)
+                raise
         return settlement.outcome
 
     def _waits(self, settlement: Settlement) -> bool:

@@ -174,6 +174,9 @@ class SettlementBook(Protocol):
             Unavailable: `no_lane_free`.
         """
 
+    async def note_wait(self, settlement: Settlement, reason: str) -> None:
+        """Keep why it is not built yet, for `why`."""
+
     async def write_request(
         self,
         settlement: Settlement,

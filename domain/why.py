@@ -7,11 +7,13 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from domain.settlement import Control, SettlementStatus
+from domain.settlement import Control, Ending, SettlementStatus
+from domain.signing import Signer
 
 _S = SettlementStatus
 _SAFE_BEFORE_SENDING: Final = ("hold", "cancel")
 _SAFE_IN_FLIGHT: Final = ("verify", "bump-fee", "hold", "cancel")
+_SIGNERS_NAMED: Final = 5
 
 
 class SettlementFacts(BaseModel):
@@ -28,6 +30,15 @@ class SettlementFacts(BaseModel):
     max_time: datetime | None = None
     bid_stroops: int | None = None
     last_answer: str | None = None
+    signers: tuple[Signer, ...] = ()
+    threshold: int = 0
+    signed_by: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    """When the request for signatures ends, by ledger close time."""
+    waits_for: str | None = None
+    """Why it is not built yet."""
+    ending: Ending | None = None
+    build_only: bool = False
     stopped: str | None = None
     needs_person: str | None = None
     owner_alive: bool = False
@@ -65,9 +76,9 @@ def why(facts: SettlementFacts) -> Why:
 def _say(facts: SettlementFacts) -> tuple[str, tuple[str, ...]]:
     if facts.status.final:
         return _say_final(facts)
-    if facts.stopped is not None:
+    if facts.stopped is not None and facts.ending is None:
         return f"Nothing is sent now: {facts.stopped}.", ("thaw",)
-    if facts.control is Control.HOLD:
+    if facts.control is Control.HOLD and facts.ending is None:
         return "An operator holds it.", ("resume", "cancel")
     if facts.needs_person is not None:
         return f"A person should look: {facts.needs_person}.", _SAFE_IN_FLIGHT
@@ -85,14 +96,44 @@ def _say_final(facts: SettlementFacts) -> tuple[str, tuple[str, ...]]:
 
 
 def _say_unsent(facts: SettlementFacts) -> tuple[str, tuple[str, ...]]:
+    if facts.ending is not None:
+        return _say_ending(facts.ending), ("verify",)
     if facts.control is Control.CANCEL:
         return "It is about to be cancelled: nothing was sent.", ()
     if facts.status is _S.AWAITING_SIGNATURE:
-        return "It waits for a signature; the lane has not signed, so nothing can land.", _SAFE_BEFORE_SENDING
+        return _say_awaiting(facts), _SAFE_BEFORE_SENDING
     worker = "a worker is at it" if facts.owner_alive else "it waits for a worker"
-    if facts.status is _S.ACCEPTED:
-        return f"It is accepted and not built yet: {worker}.", _SAFE_BEFORE_SENDING
-    return f"It is built (try {facts.builds}) and not sent yet: {worker}.", _SAFE_BEFORE_SENDING
+    if facts.build_only and facts.status is _S.BUILT:
+        return "It is built, and only built: nothing of it is signed or sent.", ("cancel",)
+    if facts.waits_for is not None:
+        stands = f"not built yet: {facts.waits_for}"
+    elif facts.status is _S.ACCEPTED:
+        stands = f"accepted and not built yet: {worker}"
+    elif facts.status is _S.QUEUED:
+        stands = f"signed and not sent yet: {worker}"
+    else:
+        stands = f"built (try {facts.builds}) and not sent yet: {worker}"
+    return f"It is {stands}.", _SAFE_BEFORE_SENDING
+
+
+def _say_awaiting(facts: SettlementFacts) -> str:
+    weights = {signer.address: signer.weight for signer in facts.signers}
+    there = sum(weights.get(address, 0) for address in set(facts.signed_by))
+    missing = [signer for signer in facts.signers if signer.address not in facts.signed_by]
+    named = ", ".join(f"{signer.address} ({signer.weight})" for signer in missing[:_SIGNERS_NAMED])
+    more = f" and {len(missing) - _SIGNERS_NAMED} more" if len(missing) > _SIGNERS_NAMED else ""
+    until = f" until {facts.expires_at:%Y-%m-%d %H:%M:%S} UTC" if facts.expires_at else ""
+    return (
+        f"It waits for signatures, by weight {there} of {max(1, facts.threshold)} there, of {named}{more}{until}; "
+        "then it is asked for anew. The lane has not signed, so nothing of ours can land."
+    )
+
+
+def _say_ending(ending: Ending) -> str:
+    return (
+        f"It will be {ending.status}: {ending.reason}. Whoever has its authorization signed could use it until "
+        f"ledger {ending.after}, so it is {ending.status} for good only then; if somebody does, it is confirmed."
+    )
 
 
 def _say_in_flight(facts: SettlementFacts) -> str:

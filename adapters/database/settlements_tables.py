@@ -65,6 +65,7 @@ settlements: Final = Table(
     Column("expires_at", _INSTANT),
     Column("entry_until", BigInteger),
     Column("ending", JSONB),
+    Column("waits_for", Text),
     Column("reserved_on", Date),
     Column("control", Text, nullable=False, server_default="none"),
     Column("needs_person", Text),
@@ -105,7 +106,7 @@ settlements: Final = Table(
     " held pin and its newest envelope; `reserved_on` is the day whose limit it counts against until it fails."
     " `request_id` is the live signing request. `entry_until` is the last ledger in which an authorization entry"
     " that was shown is valid: until then `ending` says how it ends where nobody uses that entry. `outcomes` has a"
-    " byte a recipient.",
+    " byte a recipient. `waits_for` says why it is not built yet.",
 )
 
 settlement_transitions: Final = Table(

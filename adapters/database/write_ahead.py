@@ -94,6 +94,7 @@ class WriteAhead:
                 request_id=None if request is None else request.id,
                 expires_at=None if request is None else request.expires_at,
                 reserved_on=today() if holds else None,
+                waits_for=None,
             )
             status, ticket = _S.BUILT, None
             if request is not None:
@@ -110,6 +111,15 @@ class WriteAhead:
                 send=None,
                 ticket=ticket,
                 outcome=settlement.outcome.model_copy(update=told),
+            )
+
+    async def note_wait(self, settlement: Settlement, reason: str) -> None:
+        """See `activities.settlement_parts.SettlementBook`."""
+        async with self._database.begin() as connection:
+            await connection.execute(
+                update(settlements)
+                .where(settlements.c.id == settlement.id, settlements.c.status == settlement.status)
+                .values(waits_for=reason)
             )
 
     async def write_request(

@@ -53,7 +53,13 @@ class OutsideSignatures:
         if request.kind is SigningMode.AUTH_ENTRY:
             entry = _entry(signed_xdr)
             return auth_entries.hash_of(auth_entries.preimage_of(entry, self._network_passphrase)).hex()
-        return _envelope(signed_xdr, self._network_passphrase).hash().hex()
+        envelope = _envelope(signed_xdr, self._network_passphrase)
+        if (
+            not envelope.transaction.v1
+            and _as_v0(request.unsigned_xdr or "") == envelope.transaction.to_xdr_object()
+        ):
+            return request.hash
+        return envelope.hash_hex()
 
     def signatures(
         self, request: SigningRequest, submission: SignatureSubmission, authority: Authority
@@ -172,8 +178,19 @@ def _verifies(signer: str, signed_hash: bytes, value: bytes) -> bool:
     return True
 
 
+def _as_v0(unsigned_xdr: str) -> xdr.Transaction | xdr.TransactionV0:
+    """Our transaction as the first version of the envelope has it.
+
+    That has no room for a contract call's resources, so its own hash is another than ours. Whether ours was
+    signed, and only given back in the old form, each signature tells.
+    """
+    ours = TransactionEnvelope.from_xdr(unsigned_xdr, Network.STANDALONE_NETWORK_PASSPHRASE).transaction
+    ours.v1 = False
+    return ours.to_xdr_object()
+
+
 def _envelope(signed_xdr: str, network_passphrase: str) -> TransactionEnvelope:
-    """An envelope of either version: the hash of a V0 one is that of its V1."""
+    """An envelope of either version."""
     try:
         parsed = xdr.TransactionEnvelope.from_xdr(signed_xdr)
         if parsed.fee_bump is None:

@@ -15,7 +15,14 @@ down_revision = "0003_outages"
 branch_labels = None
 depends_on = None
 
-_COLUMNS = ("request_id text", "expires_at timestamptz", "entry_until bigint", "ending jsonb", "outcomes bytea")
+_COLUMNS = (
+    "request_id text",
+    "expires_at timestamptz",
+    "entry_until bigint",
+    "ending jsonb",
+    "waits_for text",
+    "outcomes bytea",
+)
 
 
 def upgrade() -> None:
