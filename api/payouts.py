@@ -198,20 +198,7 @@ _CREATED: Final[dict[int | str, dict[str, Any]]] = {
 async def create_payout(deps: Parts, caller: Writer, body: CreatePayout, key: IdempotencyKey = None) -> Response:
     """Ask for a payout. The same key and payload again is the same payout; it is paid once, whatever fails."""
     request = _understood(deps, body, key)
-    terms = deps.payouts.terms
-    if terms is None:
-        raise Refused(
-            "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
-            code="contract_missing",
-        )
-    terms = terms.of(request)
-    version = await deps.payouts.book.policy_version()
-    async with deps.database.begin() as connection:
-        payout, new = await deps.payouts.book.accept(
-            connection, request, terms, policy_version=version, by=caller.id, at=datetime.now(UTC)
-        )
-        if new:
-            await _audit(connection, caller, "payout.create", payout.payout_id)
+    payout, new = await _accept(deps, caller, request)
     status = 201 if new else 200
     if not payout.ended and not await _awake(payout, lambda: deps.payouts.stories.payout_accepted(payout)):
         status = 202
@@ -226,6 +213,32 @@ async def create_payout(deps: Parts, caller: Writer, body: CreatePayout, key: Id
     return ExactJSONResponse(
         await _created(deps, payout), status, headers={"Location": f"/api/v1/payouts/{payout.payout_id}"}
     )
+
+
+async def _accept(deps: Deps, caller: Caller, request: PayoutRequest) -> tuple[Payout, bool]:
+    """Write it down, or find it: what was accepted once is found whatever the settings say by now."""
+    book = deps.payouts.book
+    try:
+        if deps.payouts.terms is None:
+            raise Refused(
+                "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
+                code="contract_missing",
+            )
+        terms = deps.payouts.terms.of(request)
+    except Refused:
+        async with deps.database.look() as connection:
+            before = await book.accepted_before(connection, request)
+        if before is None:
+            raise
+        return before, False
+    version = await book.policy_version()
+    async with deps.database.begin() as connection:
+        payout, new = await book.accept(
+            connection, request, terms, policy_version=version, by=caller.id, at=datetime.now(UTC)
+        )
+        if new:
+            await _audit(connection, caller, "payout.create", payout.payout_id)
+    return payout, new
 
 
 async def _built(deps: Deps, payout: Payout, *, wait: bool) -> Payout:

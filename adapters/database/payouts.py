@@ -159,7 +159,10 @@ class PayoutBook:
         )
         number = inserted.scalar_one_or_none()
         if number is None:
-            return await self._accepted_before(connection, request), False
+            before = await self.accepted_before(connection, request)
+            if before is None:
+                raise AssertionError(f"{request.payout_id} was refused by no payout that is there")
+            return before, False
         if not decision.allowed:
             raise Refused(decision.why or "the policy forbids it", code=decision.code)
         if phase is PayoutPhase.SETTLING:
@@ -200,7 +203,12 @@ class PayoutBook:
         )
         return payout, True
 
-    async def _accepted_before(self, connection: AsyncConnection, request: PayoutRequest) -> Payout:
+    async def accepted_before(self, connection: AsyncConnection, request: PayoutRequest) -> Payout | None:
+        """The payout that a request made before; None where it is the first of its key and id.
+
+        Raises:
+            Conflict: `idempotency_conflict`: the key or the id was used with another payload.
+        """
         query = select_payouts().where(
             or_(
                 payouts.c.idempotency_key == request.idempotency_key,
@@ -210,6 +218,8 @@ class PayoutBook:
         found = [payout_of(row) for row in (await connection.execute(query)).mappings()]
         # The key speaks first: who repeats it with another id is told of the id.
         found.sort(key=lambda one: one.request.idempotency_key != request.idempotency_key)
+        if not found:
+            return None
         check_same(found[0].request, request)
         return found[0]
 

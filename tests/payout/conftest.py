@@ -31,7 +31,7 @@ from adapters.database.payout_rows import find_payout
 from adapters.database.payout_story import PayoutDesk
 from adapters.database.payouts import PayoutBook
 from adapters.database.payouts_tables import payouts
-from adapters.database.people import add_person, make_key
+from adapters.database.people import add_person, find_person, make_key
 from adapters.database.settlements import SettlementBook
 from adapters.stellar.own_sequence import OwnSequence
 from adapters.stellar.reader import LedgerReader, ReadContracts
@@ -214,7 +214,7 @@ async def working(
             temporal,
             task_queue=STORIES,
             workflows=[PayoutStory],
-            activities=[acts.take_stock, acts.next_in_order],
+            activities=[acts.take_stock, acts.next_in_order, engine.signing.accept_signature],
             interceptors=[TranslateFailures()],
             max_cached_workflows=0,
         ),
@@ -230,9 +230,16 @@ async def working(
 
 @asynccontextmanager
 async def open_street(
-    world: World, database: Database, temporal: Temporal, *, worker: bool = True, **changes: object
+    world: World,
+    database: Database,
+    temporal: Temporal,
+    *,
+    worker: bool = True,
+    settings: Settings | None = None,
+    **changes: object,
 ) -> AsyncIterator[Street]:
-    settings = settings_of(world, **changes)
+    """Open a deployment; with `settings` the same one again."""
+    settings = settings or settings_of(world, **changes)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(running_engine(settings, database))
         await engine.start()
@@ -243,7 +250,9 @@ async def open_street(
         street = Street(world, database, settings, engine, temporal, deps)
         async with database.begin() as connection:
             for role in Role:
-                person = await add_person(connection, name=f"A {role}", roles=[role], by="test")
+                name = f"A {role}"
+                person = await find_person(connection, name)
+                person = person or await add_person(connection, name=name, roles=[role], by="test")
                 _key, secret = await make_key(connection, person_id=person.id, by="test")
                 client = Client(url, secret.get_secret_value())
                 stack.push_async_callback(client.session.close)
