@@ -9,16 +9,15 @@ from datetime import UTC, datetime
 from typing import Final
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
-from sqlalchemy import func, select
 from starlette.responses import Response
 
-from adapters.database import heads, switches, webhook_endpoints
+from adapters.database import heads, switches
 from adapters.database.migrate import pending_on
-from adapters.database.settlements_tables import settlements
-from api.deps import Deps, Parts
+from api.deps import Parts
 from api.exact import ExactJSONResponse
+from api.metrics import RecordMetrics
 from domain.errors import HoldfastError
 
 router: Final = APIRouter(tags=["health"])
@@ -106,30 +105,7 @@ async def _run(checks: dict[str, str], name: str, check: Callable[[], Awaitable[
         checks.setdefault(name, "ok")
 
 
-class RecordGauges:
-    """Figures that are read from the record when Prometheus asks."""
-
-    def __init__(self, deps: Deps) -> None:
-        self._settlements = Gauge(
-            "holdfast_settlements", "Settlements by status", ["status"], registry=deps.registry
-        )
-        self._unsent = Gauge("holdfast_deliveries_pending", "Messages that wait", registry=deps.registry)
-        self._frozen = Gauge("holdfast_frozen", "1 while all sending is stopped", registry=deps.registry)
-
-    async def read(self, deps: Deps) -> None:
-        """Read them."""
-        async with deps.database.begin() as connection:
-            counted = await connection.execute(
-                select(settlements.c.status, func.count().label("settlements")).group_by(settlements.c.status)
-            )
-            self._settlements.clear()
-            for row in counted:
-                self._settlements.labels(row.status).set(row.settlements)
-            self._unsent.set(await webhook_endpoints.unsent(connection))
-            self._frozen.set(1 if await switches.frozen(connection) is not None else 0)
-
-
-def metrics_route(gauges: RecordGauges) -> APIRouter:
+def metrics_route(figures: RecordMetrics) -> APIRouter:
     """Make the route for Prometheus."""
     metrics = APIRouter(tags=["health"])
 
@@ -139,9 +115,9 @@ def metrics_route(gauges: RecordGauges) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def read_metrics(deps: Parts) -> Response:
-        """Figures for Prometheus. Nothing in them names a person or an outage."""
+        """Figures for Prometheus. Nothing in them names a person, an outage or a payout."""
         with contextlib.suppress(HoldfastError):
-            await gauges.read(deps)
+            await figures.read(deps.database)
         return Response(generate_latest(deps.registry), media_type=CONTENT_TYPE_LATEST)
 
     return metrics

@@ -26,6 +26,7 @@ from api import (
 from api.access import RateLimit
 from api.bounds import Bounds, HttpMetrics
 from api.deps import Deps
+from api.metrics import RecordMetrics
 from api.problems import Problem, install
 
 _DESCRIPTION: Final = (
@@ -71,7 +72,7 @@ def create_app(deps: Deps) -> FastAPI:
         events.router,
         people.router,
         health.router,
-        health.metrics_route(health.RecordGauges(deps)),
+        health.metrics_route(RecordMetrics(deps.registry)),
     ):
         app.include_router(routes)
 
