@@ -6,11 +6,12 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from temporalio.client import Client
 
@@ -21,10 +22,10 @@ from bench.writer import write
 from localnet.parts import free_port, temporal
 from localnet.process import RunningPart
 
-Scenario = Callable[[ScenarioResult], Awaitable[ScenarioResult]]
+Scenario = Callable[..., Awaitable[ScenarioResult]]
 """A scenario starts what it needs, and is given the ceiling of this run to compare itself with."""
 
-SCENARIOS: Final = ("outages", "ledger")
+SCENARIOS: Final = ("outages", "payouts", "ledger")
 """Modules of this package with an async `measure(ceiling) -> ScenarioResult`, in the order in which they run."""
 
 
@@ -35,13 +36,15 @@ async def _ceiling(directory: Path) -> ScenarioResult:
         return await ceiling.measure(await Client.connect(running.url))
 
 
-async def run(chosen: list[str]) -> list[ScenarioResult]:
-    """Run the ceiling and then the chosen scenarios."""
+async def run(
+    chosen: list[str], options: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> list[ScenarioResult]:
+    """Run the ceiling and then the chosen scenarios, each with its options."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
         results = [await _ceiling(Path(name))]
     for scenario in chosen:
         measure: Scenario = import_module(f"bench.{scenario}").measure
-        results.append(await measure(results[0]))
+        results.append(await measure(results[0], **options.get(scenario, {})))
     return results
 
 
@@ -50,12 +53,20 @@ def main() -> int:
     available = [name for name in SCENARIOS if find_spec(f"bench.{name}")]
     parser = argparse.ArgumentParser(prog="bench", description="Measure, and write bench/results/.")
     parser.add_argument("scenarios", nargs="*", help=f"which of {', '.join(available) or 'none yet'}; all without")
+    parser.add_argument(
+        "--waiting",
+        type=int,
+        action="append",
+        metavar="N",
+        help="how many unsigned payouts there are when memory and answers are looked at (1000; 20000 takes long)",
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.scenarios) - set(available)
     if unknown:
         parser.error(f"no scenario is called {', '.join(sorted(unknown))}")
     machine = describe_machine()
-    results = asyncio.run(run(arguments.scenarios or available))
+    options = {"payouts": {"waiting": tuple(arguments.waiting)}} if arguments.waiting else {}
+    results = asyncio.run(run(arguments.scenarios or available, options))
     page = write(machine, results)
     print(page.read_text())
     print(f"written to {page} and {page.with_suffix('.json').name}")

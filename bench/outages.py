@@ -9,28 +9,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import random
-import tempfile
 import time
 from collections.abc import Coroutine
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiohttp
-import psutil  # type: ignore[import-untyped]
 from temporalio.client import Client
 
 from activities.story_names import outage_story_id
-from adapters.database.migrate import upgrade
-from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
 from bench.figures import Check, Figure, ScenarioResult
-from bench.house import House, Outside
-from localnet.clients import LocalLedger
-from localnet.parts import Part, free_port, inbox, ledger, postgres, temporal
-from localnet.process import RunningPart
+from bench.house import House
+from bench.premises import Premises, beside, premises
 
 IN_FLIGHT: Final = 100
 CLOSE_MS: Final = 1000
@@ -45,7 +36,6 @@ _SETTINGS: Final = {
     "LANES_INTERACTIVE": str(LANES),
     "LANES_BULK": "1",
     "LANES_WAITING": "0",
-    "LOG_LEVEL": "WARNING",
     "POLICY_DAY_AMOUNT": "100000000",
 }
 
@@ -57,10 +47,8 @@ T = TypeVar("T")
 class _Run:
     """The house under load, the processes that are measured, and who waits for which outage."""
 
-    house: House
+    place: Premises
     session: aiohttp.ClientSession
-    ledger: LocalLedger
-    processes: dict[str, psutil.Process]
     confirmed: dict[str, asyncio.Future[float]] = field(default_factory=dict)
 
     async def report(self, number: int) -> str:
@@ -88,16 +76,7 @@ class _Run:
 
     async def heard(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work while listening; what ends the listening ends the work."""
-        listening, working = asyncio.create_task(self.listen()), asyncio.create_task(work)
-        try:
-            await asyncio.wait({listening, working}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                listening.result()
-                raise RuntimeError("the event stream ended")
-            return working.result()
-        finally:
-            listening.cancel()
-            working.cancel()
+        return await beside(self.listen(), work)
 
     async def listen(self) -> None:
         """Hear of confirmations on one event stream."""
@@ -111,73 +90,16 @@ class _Run:
                     if event["type"] == "payment.confirmed" and waiting is not None and not waiting.done():
                         waiting.set_result(time.monotonic())
 
-    def cpu_seconds(self) -> dict[str, float]:
-        """User and system time by process; PostgreSQL's with its children."""
-        spent = {}
-        for name, process in self.processes.items():
-            family = [process, *process.children(recursive=True)]
-            spent[name] = sum(one.cpu_times().user + one.cpu_times().system for one in family)
-        return spent
-
 
 async def measure(ceiling: ScenarioResult) -> ScenarioResult:
     """Start a house, let it settle under load, then leave it idle and settle one outage after the other."""
-    with (
-        tempfile.TemporaryDirectory(prefix="holdfast-bench-", ignore_cleanup_errors=True) as name,
-        ExitStack() as stack,
-    ):
-        directory = Path(name)
-        os.chmod(directory, 0o711)  # PostgreSQL's user passes through
-        house, processes = await _begin(directory, stack)
-        async with aiohttp.ClientSession(
-            house.url, connector=aiohttp.TCPConnector(limit=2 * IN_FLIGHT, keepalive_timeout=2)
-        ) as session:
-            run = _Run(house, session, LocalLedger(house.outside.rpc_url), processes)
-            idle_memory = _memory_mb(processes["worker"])
-            load = await run.heard(_under_load(run))
-            idle = await run.heard(_idle(run))
-        events = await _events(house)
+    async with premises(close_ms=CLOSE_MS, **_SETTINGS) as place, place.session(2 * IN_FLIGHT) as session:
+        run = _Run(place, session)
+        idle_memory = place.memory_mb("worker")
+        load = await run.heard(_under_load(run))
+        idle = await run.heard(_idle(run))
+        events = await _events(place.house)
         return _result(ceiling, load, idle, events, idle_memory)
-
-
-async def _begin(directory: Path, stack: ExitStack) -> tuple[House, dict[str, psutil.Process]]:
-    secret = "a-webhook-secret-of-figures"
-
-    def start(part: Part) -> RunningPart:
-        return stack.enter_context(RunningPart(part, directory / f"{part.name}.log"))
-
-    parts = {
-        "postgres": start(postgres(directory / "postgres", free_port())),
-        "temporal": start(
-            temporal(free_port(), state=directory / "temporal.db", search_attributes=SEARCH_ATTRIBUTES)
-        ),
-        "ledger": start(ledger(free_port(), close_ms=CLOSE_MS, state=directory / "ledger.state")),
-        "inbox": start(inbox(free_port(), free_port(), webhook_secret=secret)),
-    }
-    upgrade(parts["postgres"].url)
-    outside = Outside(
-        rpc_url=parts["ledger"].url,
-        database_url=parts["postgres"].url,
-        temporal_address=parts["temporal"].url,
-        temporal_namespace="default",
-        inbox_url=parts["inbox"].url,
-        smtp_port=parts["inbox"].part.ports["INBOX_SMTP_PORT"],
-        webhook_secret=secret,
-    )
-    # In a thread, since it runs a loop of its own; the processes start here, and end with this thread.
-    house = await asyncio.to_thread(lambda: House.make(outside, directory / "house", "bench", **_SETTINGS))
-    stack.enter_context(house)
-    house.start()
-    api = house.api
-    if api is None:
-        raise AssertionError("a started house has an API")
-    processes = {name: psutil.Process(part.pid) for name, part in parts.items()}
-    processes |= {"worker": psutil.Process(house.workers[0].popen.pid), "api": psutil.Process(api.popen.pid)}
-    return house, processes
-
-
-def _memory_mb(process: psutil.Process) -> float:
-    return float(process.memory_info().rss) / 2**20
 
 
 @dataclass(frozen=True)
@@ -203,14 +125,14 @@ async def _under_load(run: _Run) -> _Load:
             ends.append(end)
             seconds.append(end - began)
             if len(ends) in {_WARM_UP, last}:
-                marks.append(run.cpu_seconds())
+                marks.append(run.place.cpu_seconds())
 
     await asyncio.gather(*(slot() for _ in range(IN_FLIGHT)))
     ends.sort()
     borders = [ends[_WARM_UP + index * _WINDOW - 1] for index in range(_WINDOWS + 1)]
     rates = [_WINDOW / (end - begin) for begin, end in itertools.pairwise(borders)]
     cpu = {name: 1000 * (marks[1][name] - marks[0][name]) / (_WINDOWS * _WINDOW) for name in marks[0]}
-    return _Load(rates, seconds[_WARM_UP:last], cpu, _memory_mb(run.processes["worker"]))
+    return _Load(rates, seconds[_WARM_UP:last], cpu, run.place.memory_mb("worker"))
 
 
 @dataclass(frozen=True)
@@ -225,7 +147,7 @@ async def _idle(run: _Run) -> _Idle:
     for number in range(_IDLE):
         outage = await run.report(number)
         await asyncio.sleep(0.3 + random.random() * CLOSE_MS / 1000)
-        ledger_before = await asyncio.to_thread(run.ledger.latest_ledger)
+        ledger_before = await asyncio.to_thread(run.place.ledger.latest_ledger)
         began = time.monotonic()
         await run.resolve(outage, number)
         status = await _confirmed(run, outage)
