@@ -102,7 +102,11 @@ async def _lanes(settings: Settings, database: Database, rpc: Rpc, findings: Fin
     ahead = await Lanes(
         database=database,
         rpc=rpc,
-        keys=LaneKeys(settings.lanes_mnemonic.get_secret_value(), lanes_max=settings.lanes_max),
+        keys=LaneKeys(
+            settings.lanes_mnemonic.get_secret_value(),
+            lanes_max=settings.lanes_max,
+            previous=settings.lanes_phrases_previous,
+        ),
         accounts=SponsoredAccounts(rpc, funder, settings.stellar_network_passphrase),
         deployment=settings.holdfast_deployment,
         lanes_max=settings.lanes_max,

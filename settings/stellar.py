@@ -294,3 +294,9 @@ class StellarSettings(BaseSettings):
             cls._words(SecretStr(phrase)) for phrase in value.get_secret_value().split(",") if phrase.strip()
         ]
         return SecretStr(",".join(phrase.get_secret_value() for phrase in phrases))
+
+    @property
+    def lanes_phrases_previous(self) -> tuple[str, ...]:
+        """The phrases that LANES_MNEMONIC replaced."""
+        previous = self.lanes_mnemonic_previous
+        return tuple(previous.get_secret_value().split(",")) if previous is not None else ()

@@ -102,7 +102,11 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         )
 
     accounts = SponsoredAccounts(rpc, fee_account, passphrase, one_builder=one_builder)
-    keys = LaneKeys(settings.lanes_mnemonic.get_secret_value(), lanes_max=settings.lanes_max)
+    keys = LaneKeys(
+        settings.lanes_mnemonic.get_secret_value(),
+        lanes_max=settings.lanes_max,
+        previous=settings.lanes_phrases_previous,
+    )
     lanes = Lanes(
         database=database,
         rpc=rpc,

@@ -19,7 +19,8 @@ async def take_lane(connection: AsyncConnection, settlement_id: str) -> Pin:
     Raises:
         Unavailable: `no_lane_free`.
     """
-    free = select(lanes.c.address).where(lanes.c.settlement_id.is_(None)).order_by(lanes.c.number).limit(1)
+    idle = lanes.c.settlement_id.is_(None) & ~lanes.c.retired
+    free = select(lanes.c.address).where(idle).order_by(lanes.c.number).limit(1)
     taken = await connection.execute(
         update(lanes)
         .where(lanes.c.address == free.with_for_update(skip_locked=True).scalar_subquery())

@@ -134,10 +134,13 @@ lanes: Final = Table(
     "lanes",
     metadata,
     Column("address", Text, primary_key=True),
-    Column("number", Integer, nullable=False, unique=True),
+    Column("number", Integer, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("settlement_id", Text, ForeignKey("settlements.id")),
+    # Of a phrase that LANES_MNEMONIC replaced: what holds it goes on, and nothing takes it.
+    Column("retired", Boolean, nullable=False, server_default=text("false")),
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
+    Index("uq_lanes_number_in_use", "number", unique=True, postgresql_where=text("NOT retired")),
     Index("ix_lanes_free", "number", postgresql_where=text("settlement_id IS NULL")),
     comment="Sequence numbers to pin. `sequence` is the last one known to be consumed, `settlement_id` the owner.",
 )

@@ -12,10 +12,11 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
 from stellar_sdk import Keypair
 from stellar_sdk.sep.mnemonic import StellarMnemonic
 
@@ -31,6 +32,9 @@ _LOOK_SECONDS: Final = 1.0
 _LAG_LOOKS: Final = 10
 _LAG_PAUSE_SECONDS: Final = 0.5
 _PER_DERIVATION: Final = b"holdfast lanes "
+_all_lanes: Final = select(
+    lanes_table.c.number, lanes_table.c.address, lanes_table.c.retired, lanes_table.c.settlement_id
+)
 
 
 def derived_mnemonic(secret: str) -> str:
@@ -40,33 +44,51 @@ def derived_mnemonic(secret: str) -> str:
 
 
 class LaneKeys:
-    """The lanes' key pairs: SEP-5 `m/44'/148'/n'`."""
+    """The lanes' key pairs: SEP-5 `m/44'/148'/n'` of the phrase in use, and of those that it replaced."""
 
-    def __init__(self, mnemonic: str, *, lanes_max: int) -> None:
-        self._mnemonic = mnemonic
+    def __init__(self, mnemonic: str, *, lanes_max: int, previous: Sequence[str] = ()) -> None:
+        self._phrases = (mnemonic, *previous)
         self._lanes_max = lanes_max
-        self._derived: list[Keypair] = []
+        self._derived: tuple[list[Keypair], ...] = tuple([] for _ in self._phrases)
         self._by_address: dict[str, Keypair] = {}
 
     def first(self, count: int) -> list[Keypair]:
-        """The key pairs of lanes 0 to `count` - 1."""
-        while len(self._derived) < count:
-            keypair = Keypair.from_mnemonic_phrase(self._mnemonic, index=len(self._derived))
-            self._derived.append(keypair)
-            self._by_address[keypair.public_key] = keypair
-        return self._derived[:count]
+        """The key pairs of lanes 0 to `count` - 1, of the phrase in use."""
+        return self._derive(0, count)
 
     def keypair(self, address: str) -> Keypair:
         """The key pair of a lane, whichever process made it.
 
         Raises:
-            Refused: no lane of our secret has this address.
+            Unavailable: no lane of our phrases has this address: a worker that has the right one will sign.
         """
+        count = 0
         while address not in self._by_address:
-            if len(self._derived) >= self._lanes_max:
-                raise Refused(f"{address} is no lane of LANES_MNEMONIC: was it changed with lanes in use?")
-            self.first(len(self._derived) + 1)
+            if count >= self._lanes_max:
+                raise Unavailable(
+                    f"{address} is no lane of LANES_MNEMONIC or LANES_MNEMONIC_PREVIOUS: start the workers anew "
+                    "with the phrases that are in use",
+                )
+            # Number by number, since a lane's number is small in whichever phrase it is.
+            count += 1
+            for phrase in range(len(self._phrases)):
+                self._derive(phrase, count)
         return self._by_address[address]
+
+    def is_replaced(self, address: str, number: int) -> bool:
+        """Whether the lane of this number is of a phrase that LANES_MNEMONIC replaced."""
+        return any(
+            self._derive(phrase, number + 1)[number].public_key == address
+            for phrase in range(1, len(self._phrases))
+        )
+
+    def _derive(self, phrase: int, count: int) -> list[Keypair]:
+        derived = self._derived[phrase]
+        while len(derived) < count:
+            keypair = Keypair.from_mnemonic_phrase(self._phrases[phrase], index=len(derived))
+            derived.append(keypair)
+            self._by_address[keypair.public_key] = keypair
+        return derived[:count]
 
 
 class Lanes:
@@ -99,16 +121,44 @@ class Lanes:
         count = min(count, self._lanes_max)
         keypairs = self._keys.first(count)
         async with self._database.begin() as connection:
-            rows = (await connection.execute(select(lanes_table.c.number, lanes_table.c.address))).all()
+            rows = (await connection.execute(_all_lanes)).all()
+            if any(
+                not row.retired and row.number < count and keypairs[row.number].public_key != row.address
+                for row in rows
+            ):
+                await self._rotate(connection, rows)
+                rows = (await connection.execute(_all_lanes)).all()
         for row in rows:
-            if row.number < count and keypairs[row.number].public_key != row.address:
-                raise Refused(f"lane {row.address} is not of LANES_MNEMONIC: put back the one that made it")
-        known = {row.address for row in rows}
+            if row.retired and row.settlement_id and not self._keys.is_replaced(row.address, row.number):
+                raise Refused(
+                    f"{row.settlement_id} is under way on lane {row.address}, whose phrase is not there: put it "
+                    "back into LANES_MNEMONIC_PREVIOUS",
+                )
+        known = {row.address for row in rows if not row.retired}
         missing = [keypair for keypair in keypairs if keypair.public_key not in known]
         if missing:
             await self._accounts.create(missing, home_domain=self._deployment)
             await self._register(keypairs, missing)
         return max(len(known), count)
+
+    async def _rotate(self, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> None:
+        """LANES_MNEMONIC was changed: the lanes of the phrase before are retired, all of them at once.
+
+        Raises:
+            Refused: a lane is of neither phrase.
+        """
+        keypairs = self._keys.first(max(row.number for row in rows) + 1)
+        for row in rows:
+            ours = keypairs[row.number].public_key == row.address
+            if not row.retired and not ours and not self._keys.is_replaced(row.address, row.number):
+                raise Refused(
+                    f"lane {row.address} is not of LANES_MNEMONIC: put back the one that made it, or put that one "
+                    "into LANES_MNEMONIC_PREVIOUS to have new lanes made"
+                )
+        # First out, then in: a number is used once at any time. Back to the phrase before is the same way.
+        of_ours = lanes_table.c.address.in_([keypair.public_key for keypair in keypairs])
+        await connection.execute(update(lanes_table).where(~of_ours).values(retired=True))
+        await connection.execute(update(lanes_table).where(of_ours).values(retired=False))
 
     async def _register(self, keypairs: list[Keypair], missing: list[Keypair]) -> None:
         numbers = {keypair.public_key: number for number, keypair in enumerate(keypairs)}
@@ -143,9 +193,9 @@ class Lanes:
         async with self._database.begin() as connection:
             total, free = (
                 await connection.execute(
-                    select(func.count(), func.count().filter(lanes_table.c.settlement_id.is_(None))).select_from(
-                        lanes_table
-                    )
+                    select(func.count(), func.count().filter(lanes_table.c.settlement_id.is_(None)))
+                    .select_from(lanes_table)
+                    .where(~lanes_table.c.retired)
                 )
             ).one()
         if free or total >= self._lanes_max:
