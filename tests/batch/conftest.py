@@ -16,7 +16,8 @@ from stellar_sdk import Asset, Keypair
 from stellar_sdk.operation import ChangeTrust, CreateAccount
 from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities.batch import BatchActivities
 from activities.story_names import SETTLE_BULK, STORIES, batch_story_id
@@ -75,6 +76,7 @@ class Street:
     contract: str
     window: int = 4
     blocked: frozenset[str] = frozenset()
+    sandbox: bool = True
     book: BatchBook = field(default_factory=BatchBook)
 
     @property
@@ -182,6 +184,7 @@ class Street:
                     workflows=[BatchStory],
                     activities=[stories.take_stock],
                     interceptors=[TranslateFailures()],
+                    workflow_runner=SandboxedWorkflowRunner() if self.sandbox else UnsandboxedWorkflowRunner(),
                 ),
                 Worker(
                     self.client,

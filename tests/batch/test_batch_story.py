@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from stellar_sdk import Keypair, scval
 
+import workflows.batch
+from activities.story_names import batch_story_id
 from adapters.database.batch_story import BatchDesk, BatchRules
 from adapters.temporal.stories import Stories
 from adapters.temporal.wallet_stories import WalletStories
@@ -15,7 +19,7 @@ from domain.fees import FeePolicy
 from domain.money import Amount
 from domain.settlement import Control, SigningMode
 from localnet.clients import LocalLedger
-from tests.batch.conftest import Street, trusting
+from tests.batch.conftest import TINY, Street, trusting
 from workers.sweeper import Sweeper
 
 
@@ -283,6 +287,24 @@ async def test_a_ledger_that_does_not_answer_pays_each_row_once(
         batch_id = await street.send([(one.public_key, "1") for one in paid])
         await street.until(batch_id, BatchStatus.COMPLETED)
     assert [await street.balance(one) for one in paid] == [Amount.of(1)] * 10
+
+
+async def test_a_long_story_begins_anew_and_pays_each_row_once(
+    street: Street, paid: list[Keypair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows.batch, "_EVENTS_MAX", 20)
+    street.window = 2
+    street.sandbox = False
+    ones = replace(TINY, rows_max=1)
+    async with street.working():
+        batch_id = await street.send([(one.public_key, "1") for one in paid], limits=ones)
+        batch = await street.until(batch_id, BatchStatus.COMPLETED)
+        handle = street.client.get_workflow_handle(batch_story_id(batch_id))
+        assert (await handle.result())["status"] == "completed"
+    assert (batch.counts.paid, batch.chunks) == (10, 10)
+    assert [await street.balance(one) for one in paid] == [Amount.of(1)] * 10
+    (first, *_) = (await handle.fetch_history()).events
+    assert first.workflow_execution_started_event_attributes.continued_execution_run_id
 
 
 async def test_a_story_that_temporal_lost_is_begun_again_by_the_sweeper(

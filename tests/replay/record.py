@@ -24,6 +24,7 @@ from activities.wallet import WalletOutcome
 from adapters.database.engine import Database
 from adapters.temporal.wallet_stories import WalletStories
 from tests.outage.conftest import Story, story_house
+from tests.replay.payout_scenes import PAYOUT_SCENES
 from tests.replay.scenes import HISTORIES, OUTAGE_SCENES
 from workers.temporal_workers import WORKFLOWS
 
@@ -63,6 +64,12 @@ async def test_record_an_outage(story: Story, name: str) -> None:
     outage_id = await OUTAGE_SCENES[name](story)
     await story.ending(outage_id)
     await _write(path, story.handle(outage_id))
+
+
+@pytest.mark.parametrize("name", PAYOUT_SCENES)
+async def test_record_a_payout(temporal: WorkflowEnvironment, name: str) -> None:
+    path = _missing(f"payout-{name}")
+    await _write(path, await PAYOUT_SCENES[name](temporal.client))
 
 
 async def test_record_a_wallet(temporal: WorkflowEnvironment) -> None:

@@ -13,6 +13,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from adapters.temporal.client import data_converter
+from tests.replay.batch_scenes import BATCH_SCENES
+from tests.replay.payout_scenes import PAYOUT_SCENES
 from tests.replay.scenes import HISTORIES, OUTAGE_SCENES
 from workers.temporal_workers import WORKFLOWS
 
@@ -31,6 +33,8 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 def test_every_scene_has_a_recorded_history() -> None:
     assert {path.stem for path in RECORDED} >= {
         *(f"outage-{name}" for name in OUTAGE_SCENES),
+        *(f"batch-{name}" for name in BATCH_SCENES),
+        *(f"payout-{name}" for name in PAYOUT_SCENES),
         "wallet-made",
         "night",
         "reconciliation",
