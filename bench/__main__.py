@@ -25,7 +25,7 @@ from localnet.process import RunningPart
 Scenario = Callable[..., Awaitable[ScenarioResult]]
 """A scenario starts what it needs, and is given the ceiling of this run to compare itself with."""
 
-SCENARIOS: Final = ("outages", "payouts", "ledger")
+SCENARIOS: Final = ("outages", "payouts", "signers", "ledger")
 """Modules of this package with an async `measure(ceiling) -> ScenarioResult`, in the order in which they run."""
 
 
