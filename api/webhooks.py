@@ -89,6 +89,9 @@ class Replay(Body):
 
     delivery_id: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
     since: Instant | None = None
+    types: Annotated[list[EventType], Field(max_length=len(EventType))] = Field(
+        default_factory=list, description="With `since`: only these events. None named: all."
+    )
 
 
 class Replayed(BaseModel):
@@ -220,6 +223,7 @@ async def replay(  # noqa: PLR0917 - parameters of the request, given by name
             at=datetime.now(UTC),
             delivery_id=body.delivery_id,
             since=body.since,
+            types=frozenset(body.types),
         )
         await once.made(str(count), status=200)
     return ExactJSONResponse(Replayed(deliveries=count))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -126,7 +126,7 @@ def deploy(
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Leave after the table; writes var/demo.json.")] = False,
 ) -> None:
-    """Start everything and play the guide's two payments; against a running `holdfast up` where there is one."""
+    """Play outages, payouts with every signer, and a batch; against a running `holdfast up` where there is one."""
     from cli.demo import run_demo  # noqa: PLC0415
 
     run(run_demo(settings_or_exit(), console, once=once))
@@ -487,6 +487,54 @@ for _action, _about in (
     ("retry", "Pay the failed rows of a completed batch again: each is proved not paid."),
 ):
     _batch_action(_action, _about)
+
+
+@app.command()
+def stats(
+    hours: Annotated[int, typer.Option(min=1, max=24 * 366, help="How far back.")] = 24,
+    batches: Annotated[
+        bool, typer.Option("--batches", help="The payments of batches, not single payouts.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How many payouts wait, how many failed and why, how long they take, and what they cost."""
+    from cli import figures  # noqa: PLC0415
+
+    kind: Literal["payout", "chunk"] = "chunk" if batches else "payout"
+    run(figures.show_stats(settings_or_exit(), console, kind=kind, hours=hours, as_json=as_json))
+
+
+webhooks = typer.Typer(help="Outgoing webhooks.", no_args_is_help=True)
+app.add_typer(webhooks, name="webhooks")
+
+
+@webhooks.command("list")
+def webhooks_list() -> None:
+    """Show all endpoints, without their secrets."""
+    from cli import webhooks as hooks  # noqa: PLC0415
+
+    run(hooks.list_webhooks(settings_or_exit(), console))
+
+
+@webhooks.command("replay")
+def webhooks_replay(
+    endpoint: Annotated[str, typer.Argument(help="Such as hook_0123456789ab; see `holdfast webhooks list`.")],
+    since: Annotated[
+        str, typer.Option(help="All since then: 2026-01-16T10:00:00Z, or how long ago, such as 90m, 12h or 3d.")
+    ] = "",
+    delivery: Annotated[int | None, typer.Option(min=1, help="Only this delivery.")] = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help="With --since: only such as payout.confirmed; may be repeated.")
+    ] = None,
+) -> None:
+    """Send again what an endpoint missed. Deliveries keep their ids, so that a receiver knows what it has seen."""
+    from cli import webhooks as hooks  # noqa: PLC0415
+
+    run(
+        hooks.replay_webhook(
+            settings_or_exit(), console, endpoint, since=since, delivery=delivery, names=event or ()
+        )
+    )
 
 
 audit = typer.Typer(help="The audit log.", no_args_is_help=True)

@@ -156,8 +156,9 @@ async def replay(
     at: datetime,
     delivery_id: int | None = None,
     since: datetime | None = None,
+    types: Collection[EventType] = (),
 ) -> int:
-    """Send again: one delivery, or all since a time; how many. They keep their ids.
+    """Send again: one delivery, or all since a time (of these types, if any); how many. They keep their ids.
 
     Raises:
         NotFound: there is no such delivery at this endpoint.
@@ -167,6 +168,9 @@ async def replay(
         wanted = wanted.where(deliveries.c.id == delivery_id)
     if since is not None:
         wanted = wanted.where(deliveries.c.created_at >= since)
+    if types:
+        named = select(events.c.id).where(events.c.type.in_(sorted(types)))
+        wanted = wanted.where(deliveries.c.event_id.in_(named))
     done = await connection.execute(
         # A fresh creation time gives it three days again.
         wanted.values(state="pending", next_at=at, attempts=0, last_error=None, created_at=at).returning(
