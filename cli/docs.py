@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from domain.errors import ERROR_CODES
 from domain.money import Amount
+from domain.payout import PHASES
 from domain.settlement import TRANSITIONS, SettlementStatus
 from settings import Settings
 from settings.source import environment_names, is_secret
@@ -146,6 +147,14 @@ def states_page() -> str:
         lines += [f"| `{old}` | `{new}` | {_cell(why)} |" for new, why in targets.items()]
     final = ", ".join(f"`{status}`" for status in SettlementStatus if not TRANSITIONS[status])
     lines += ["", f"Nothing follows {final}."]
+    lines += [
+        "\n# Phases of a payout\n",
+        "Where a payout stands beside its settlement, which alone knows where the money is.\n",
+        "| from | to | because |",
+        "|---|---|---|",
+    ]
+    for phase, followers in PHASES.items():
+        lines += [f"| `{phase}` | `{new}` | {_cell(why)} |" for new, why in followers.items()]
     return "\n".join(lines) + "\n"
 
 
