@@ -201,7 +201,7 @@ class SettlementActivities:
         simulation = await self._ledger.simulate(shown)
         if simulation.replayed:
             return await self._record_paid(settlement)
-        self._fees_for(intent).first_bid(simulation.resource_fee, 0)
+        self._fees_for(intent).first_bid(simulation.resource_fee, 0, restores=simulation.restores)
         deferred = goes_on and self._deferred(intent)
         if shown.asks_for_entry:
             return await self._ask_for_entry(settlement, deferred=deferred, because=because)

@@ -23,6 +23,8 @@ class Simulation:
     transaction_data: str
     resource_fee: int
     replayed: bool
+    restores: int = 0
+    """How many archived entries it restores: most of the resource fee is then for that."""
 
 
 @dataclass(frozen=True, slots=True)

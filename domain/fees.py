@@ -24,18 +24,22 @@ class FeePolicy:
     max_gas_stroops: int
     burn_max_stroops: int = 10_000_000
 
-    def first_bid(self, resource_fee: int, recent_p90: int) -> int:
+    def first_bid(self, resource_fee: int, recent_p90: int, *, restores: int = 0) -> int:
         """The first inclusion bid: what nine of ten recent transactions paid, within the cap.
+
+        `restores` counts archived entries whose restoring the resource fee pays too.
 
         Raises:
             Refused: `exceeds_max_gas`: not even the least bid fits under the cap.
         """
         least = INCLUSION_MIN * _OPERATIONS
         if resource_fee + least > self.max_gas_stroops:
+            restoring = f"; it restores {restores} archived entries, which is most of it" if restores else ""
             raise Refused(
                 f"the transaction exceeds max gas: resource fee {resource_fee} and inclusion fee {least} stroops "
-                f"against {self.max_gas_stroops}",
+                f"against {self.max_gas_stroops}{restoring}",
                 code="exceeds_max_gas",
+                **({"restores": str(restores)} if restores else {}),
                 resource_fee_stroops=str(resource_fee),
                 inclusion_fee_stroops=str(least),
                 max_gas_stroops=str(self.max_gas_stroops),

@@ -241,6 +241,7 @@ async def read_facts(connection: AsyncConnection, settlement_id: str) -> Settlem
         expires_at=row.expires_at,
         waits_for=row.waits_for,
         ending=view.ending,
+        build_only=view.intent.build_only,
         stopped=view.stopped,
         needs_person=row.needs_person,
         owner_alive=row.lease_until is not None and row.lease_until > datetime.now(UTC),

@@ -18,7 +18,7 @@ from adapters.stellar.envelopes import Envelopes, with_headroom
 from adapters.stellar.footprint import promote_balances
 from adapters.stellar.limits import read_limits
 from adapters.stellar.requests import Requests
-from adapters.stellar.resources import shortfall
+from adapters.stellar.resources import restored, shortfall
 from adapters.stellar.rpc import Landed, Rpc, Simulated, result_code
 from adapters.stellar.signatures import OutsideSignatures
 from domain.errors import HoldfastError, Refused, Unavailable
@@ -99,6 +99,7 @@ class StellarLedger:
             transaction_data=with_headroom(data),
             resource_fee=(simulated.resource_fee + more) * _RESOURCE_FEE_PERCENT // 100,
             replayed=replayed,
+            restores=len(restored(xdr.SorobanTransactionData.from_xdr(data))) if data else 0,
         )
 
     async def look_again(self, intent: Intent, attempt: Attempt) -> Stale | None:

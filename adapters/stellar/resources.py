@@ -15,12 +15,12 @@ def shortfall(declared_xdr: str, needed_xdr: str, needed_fee: int) -> str | None
     there, wanted = declared.resources, needed.resources
     written = {key.to_xdr() for key in there.footprint.read_write}
     touched = written | {key.to_xdr() for key in there.footprint.read_only}
+    if not restored(needed) <= restored(declared):
+        return "entries that it needs were archived, and the envelope does not restore them"
     if not {key.to_xdr() for key in wanted.footprint.read_write} <= written:
         return "it would write entries that the envelope does not name"
     if not {key.to_xdr() for key in wanted.footprint.read_only} <= touched:
         return "it would read entries that the envelope does not name: a contract was changed"
-    if not _archived(needed) <= _archived(declared):
-        return "entries that it needs were archived, and the envelope does not restore them"
     figures = (
         ("instructions", there.instructions.uint32, wanted.instructions.uint32),
         ("bytes read", there.disk_read_bytes.uint32, wanted.disk_read_bytes.uint32),
@@ -33,8 +33,8 @@ def shortfall(declared_xdr: str, needed_xdr: str, needed_fee: int) -> str | None
     return None
 
 
-def _archived(data: xdr.SorobanTransactionData) -> set[str]:
-    """The keys that a transaction restores: it names them by their places among what it writes."""
+def restored(data: xdr.SorobanTransactionData) -> set[str]:
+    """The keys (base64 XDR) that a transaction restores: it names them by their places among what it writes."""
     extended = data.ext.resource_ext
     if extended is None:
         return set()

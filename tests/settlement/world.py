@@ -138,6 +138,14 @@ def _deploy(admin: Keypair, salt: bytes, wasm_hash: bytes, arguments: list[xdr.S
     )
 
 
+async def upload(world: World, wasm: bytes) -> bytes:
+    """Upload code, and give its hash."""
+    function = xdr.HostFunction(xdr.HostFunctionType.HOST_FUNCTION_TYPE_UPLOAD_CONTRACT_WASM, wasm=wasm)
+    async with Rpc(world.url) as rpc:
+        await _source(rpc, world.pool).land([_invoke(function)])
+    return hashlib.sha256(wasm).digest()
+
+
 async def _new_payout(rpc: Rpc, admin: Keypair) -> str:
     wasm = PAYOUT_WASM.read_bytes()
     upload = xdr.HostFunction(xdr.HostFunctionType.HOST_FUNCTION_TYPE_UPLOAD_CONTRACT_WASM, wasm=wasm)
