@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 
@@ -11,7 +12,8 @@ import pytest
 from stellar_sdk import Keypair
 
 from domain.money import Amount
-from tests.signing.conftest import Gap
+from tests.settlement.world import PASSPHRASE
+from tests.signing.conftest import Gap, Hsm
 
 
 def digest_in(text: str) -> str:
@@ -178,3 +180,31 @@ async def test_a_key_of_nobodys_is_told_so(gap: Gap) -> None:
     said = await gap.run(*gap.flags(), "--seed-file", str(path), "--only", payout_id, answer="y\n")
     assert (said.status, "it is not asked of this key" in said.text) == (0, True), said.text
     await gap.finance.post(f"/api/v1/payouts/{payout_id}/cancel")
+
+
+async def test_an_hsm_signs_as_well_and_its_pin_is_asked_for_or_read_from_a_file(gap: Gap, hsm: Hsm) -> None:
+    """The token's key signs beside the payer's own, whose account has both."""
+    from stellar_sdk.operation import SetOptions
+    from stellar_sdk.signer import Signer
+
+    from adapters.stellar.own_sequence import OwnSequence
+    from adapters.stellar.rpc import Rpc
+    from cli.signing_keys import hsm_key
+
+    key = await hsm_key(hsm.module, hsm.token, "payer", pin_file=None, ask_pin=lambda: hsm.pin)
+    async with Rpc(gap.house.outside.rpc_url) as rpc:
+        source = OwnSequence(rpc, gap.payer, PASSPHRASE, poll_seconds=0.03)
+        await source.land([SetOptions(signer=Signer.ed25519_public_key(key.public_key, 1))])
+    payout_id = await gap.ask()
+    pin = gap.directory / "pin"
+    pin.touch(mode=0o600)
+    pin.write_text(hsm.pin)
+    token = ["--pkcs11-module", str(hsm.module), "--token-label", hsm.token, "--key-label", "payer"]
+    environment = {name: value for name, value in os.environ.items() if name == "SOFTHSM2_CONF"}
+    said = await gap.run(
+        *gap.flags(), *token, "--pin-file", str(pin), "--only", payout_id, answer="y\n", **environment
+    )
+    assert said.status == 0, said.text
+    assert key.public_key in said.text
+    assert hsm.pin not in said.text
+    await gap.until(payout_id, "confirmed")
