@@ -147,4 +147,6 @@ class Dispatcher:
         kind, _, name = event.subject.partition(":")
         if kind == "outage":
             links["outage"] = f"{self._api_url}/api/v1/outages/{name}"
+        if kind == "payout":
+            links["payout"] = f"{self._api_url}/api/v1/payouts/{name}"
         return links
