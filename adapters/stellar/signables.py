@@ -19,7 +19,7 @@ from stellar_sdk.exceptions import SdkError
 from domain.errors import Refused
 
 PAYOUT_FUNCTION: Final = "distribute_winnings"
-_DIGEST_DOMAIN: Final = b"holdfast signing batch v1\n"
+_DIGEST_DOMAIN: Final = b"holdfast-signing-batch-v1\n"
 
 
 @dataclass(frozen=True, slots=True)
