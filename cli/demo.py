@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import aiohttp
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from adapters.stellar.rpc import Rpc
 from cli.demo_client import Api, DemoError
 from cli.demo_outages import OutageAct
+from cli.demo_payouts import PayoutAct
+from cli.local_signer import available_signers
 from cli.stack import Stack
 from cli.supervision import write_private
 from cli.up import run_up
@@ -29,7 +30,7 @@ class Act(Protocol):
     async def play(self, console: Console, api: Api, rpc: Rpc) -> list[str]:
         """Play it; gives a sentence for each thing that is not as it should be."""
 
-    def table(self) -> Table:
+    def table(self) -> RenderableType:
         """What came of it, for people."""
 
     def links(self) -> list[tuple[str, str]]:
@@ -54,14 +55,26 @@ async def run_demo(settings: Settings, console: Console, *, once: bool) -> int:
         return await _play_and_show(settings, console, facts, began)
 
     async def while_up(stack: Stack) -> int | None:
-        status = await _play_and_show(settings, console, read_facts(stack.settings), began)
+        status = await _play_and_show(stack.settings, console, read_facts(stack.settings), began)
         return status if once or status else None
 
-    return await run_up(settings, console, while_up)
+    return await run_up(_offering_all(settings, console), console, while_up)
+
+
+def _offering_all(settings: Settings, console: Console) -> Settings:
+    """The settings with every signer on offer that there is on this machine, unless somebody chose."""
+    if settings.is_set("payout_signers_offered"):
+        return settings
+    found = available_signers(settings)
+    for signer, missing in found.items():
+        if missing:
+            console.print(f"Not played: {signer} ({missing}).", style="yellow", highlight=False, soft_wrap=True)
+    offered = tuple(signer for signer, missing in found.items() if not missing)
+    return settings.model_copy(update={"payout_signers_offered": offered})
 
 
 async def _play_and_show(settings: Settings, console: Console, facts: Mapping[str, Any], began: float) -> int:
-    acts: list[Act] = [OutageAct(settings, facts)]
+    acts: list[Act] = [OutageAct(settings, facts), PayoutAct(settings, facts)]
     wrong: list[str] = []
     timeout = aiohttp.ClientTimeout(total=20)
     try:

@@ -40,7 +40,8 @@ class Api:
             DemoError: the API says no, or does not answer for a while.
         """
         # The same key again is the same outage: a lost answer makes no second one.
-        key = {"Idempotency-Key": str(uuid.uuid4())} if method == "POST" else {}
+        named = method == "POST" and not (body or {}).get("idempotency_key")
+        key = {"Idempotency-Key": str(uuid.uuid4())} if named else {}
         deadline = time.monotonic() + _ANSWER_SECONDS_MAX
         while True:
             try:

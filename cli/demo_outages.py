@@ -114,6 +114,7 @@ class OutageAct:
     def table(self) -> Table:
         """What was decided and paid."""
         table = Table("outage", "decision", "amount", "ledger", "seconds", title="Outages: paid, once")
+        table.columns[1].overflow = "fold"  # of a hash, nothing is left out
         for play in self._plays:
             decision = play.decision
             sign = "over" if decision.violated else "of"
@@ -126,7 +127,6 @@ class OutageAct:
                 f"{play.seconds:.2f}" if play.seconds is not None else "-",
             )
             if play.tx_hash:
-                # Whole, on a line of its own: a hash that is cut cannot be looked for.
                 table.add_row("", Text(play.tx_hash, style="dim"), "", "", "")
         return table
 

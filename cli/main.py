@@ -225,6 +225,41 @@ def people_list() -> None:
     run(records.list_people(settings_or_exit(), console))
 
 
+builds = typer.Typer(help="The builds of the workers (HOLDFAST_BUILD_ID).", no_args_is_help=True)
+app.add_typer(builds, name="workers")
+_Build = Annotated[str, typer.Argument(metavar="BUILD", help="What HOLDFAST_BUILD_ID named.")]
+
+
+@builds.command("drain")
+def workers_drain(
+    build: Annotated[str | None, typer.Argument(metavar="[BUILD]", help="Only this; all without.")] = None,
+) -> None:
+    """Say when an old build may go; with BUILD the exit status is 0 where it may, and 1 where not yet."""
+    from cli import builds as deployments  # noqa: PLC0415
+
+    run(deployments.drain(settings_or_exit(), console, build))
+
+
+@builds.command("promote")
+def workers_promote(build: _Build) -> None:
+    """Make a build current: stories go over to it by replay, and the one before drains."""
+    from cli import builds as deployments  # noqa: PLC0415
+
+    run(deployments.promote(settings_or_exit(), console, build))
+
+
+custody = typer.Typer(help="The secrets that Holdfast keeps.", no_args_is_help=True)
+app.add_typer(custody, name="custody")
+
+
+@custody.command("rewrap")
+def custody_rewrap() -> None:
+    """Wrap all kept secrets by the first key of CUSTODY_KEYS, so that older keys can be taken off."""
+    from cli import records  # noqa: PLC0415
+
+    run(records.rewrap_custody(local_settings_or_exit(), console))
+
+
 reconciling = typer.Typer(help="Hold the record against the ledger.", invoke_without_command=True)
 app.add_typer(reconciling, name="reconcile")
 

@@ -18,6 +18,8 @@ CONTRACT_ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     10: ("pool_too_small", "a balance is too small"),
     11: ("refused", "the issuer has frozen a balance"),
     13: ("trustline_missing", "the recipient has no trustline for the asset"),
+    # XLM makes an account that is not there yet, with what it needs to exist.
+    14: ("account_missing", "the recipient's account is not on the ledger, and this is too little to make it"),
     # Ours: contracts/settlement_marker, contracts/sla_calculator and contracts/payout.
     101: ("id_reused", "the contract knows this id with other arguments"),
     102: ("id_voided", "this id was voided on the contract: it will never pay"),
@@ -53,6 +55,7 @@ RECIPIENT_OUTCOMES: Final[Mapping[int, tuple[str, str]]] = {
     10: _TRUSTLINE_FULL,
     11: ("refused", "the issuer has frozen the recipient's balance, or not authorized it"),
     13: CONTRACT_ERRORS[13],
+    14: CONTRACT_ERRORS[14],
 }
 """The bytes of a distribution's outcomes that have words of their own; 0 is paid."""
 

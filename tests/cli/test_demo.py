@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +72,14 @@ def test_a_part_that_is_killed_meanwhile_pays_nothing_twice(running: Up, part: s
     assert playing.returncode == 0, said
     assert _result(up)["ok"] is True
     wait_until(lambda: f"{part} died (signal 9), restarted in" in up.said(), f"{part} is back")
+
+
+def test_payouts_are_played_with_every_signer_and_a_batch_pays_all_but_its_bad_rows(up: Up) -> None:
+    played = up.run("demo", "--once")
+    assert played.returncode == 0, played.stdout + played.stderr
+    result = _result(up)
+    payouts = {(one["signer"], one["status"]) for one in result["payouts"]}  # type: ignore[attr-defined]
+    assert {(None, "built"), ("hot", "confirmed"), ("kms", "confirmed"), ("external", "confirmed")} == payouts
+    batch: dict[str, Any] = result["batch"]  # type: ignore[assignment]
+    assert (batch["rows"], batch["counts"]["paid"]) == (200, 197)
+    assert [reason.partition(":")[0] for reason in batch["not_paid"]] == ["line 50", "line 120", "line 170"]
