@@ -22,6 +22,7 @@ from stellar_sdk.sep.mnemonic import StellarMnemonic
 
 from adapters.database.engine import Database
 from adapters.database.settlements_tables import lanes as lanes_table
+from adapters.database.settlements_tables import pins
 from adapters.stellar.accounts import SponsoredAccounts
 from adapters.stellar.entries import account_key
 from adapters.stellar.rpc import Rpc
@@ -218,10 +219,10 @@ class Lanes:
     async def ahead(self) -> str | None:
         """Whether a lane's number on the ledger is beyond what the record can explain: then time went back.
 
-        A lane may be ahead by one where its next number is pinned. The ledger is asked first and the record after
-        it: pins are written ahead, so whatever the ledger shows, the record knew before. A ledger that seems to be
-        behind is looked at again, since a node may lag and other workers may go on meanwhile. Gives a sentence, or
-        None.
+        A lane may be ahead by one where it signed for its next number. The ledger is asked first and the record
+        after it: sends are written ahead, so whatever the ledger shows, the record knew before. A ledger that seems
+        to be behind is looked at again, since a node may lag and other workers may go on meanwhile. Gives a sentence,
+        or None.
         """
         for look in range(_LAG_LOOKS):
             if look:
@@ -242,7 +243,12 @@ class Lanes:
         """A sentence on a lane that is ahead of the record, and one on a lane that is behind it."""
         found = await self._rpc.ledger_entries([account_key(address) for address in addresses])
         async with self._database.begin() as connection:
-            rows = await connection.execute(select(lanes_table).where(lanes_table.c.address.in_(addresses)))
+            signed = select(pins.c.lane).where(pins.c.state == "held", pins.c.lane_signed)
+            rows = await connection.execute(
+                select(lanes_table, lanes_table.c.address.in_(signed).label("signed")).where(
+                    lanes_table.c.address.in_(addresses)
+                )
+            )
         behind = None
         for row in rows.all():
             entry = found.by_key.get(account_key(row.address).to_xdr())
@@ -250,7 +256,7 @@ class Lanes:
                 behind = f"lane {row.address} is not on the ledger: it was reset, or it is another network"
                 continue
             sequence = entry.data.account.seq_num.sequence_number.int64
-            explained = row.sequence + (1 if row.settlement_id is not None else 0)
+            explained = row.sequence + (1 if row.signed else 0)
             if sequence > explained:
                 return (
                     f"lane {row.address} stands at {sequence} on the ledger, and the record explains at most "

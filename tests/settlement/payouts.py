@@ -52,15 +52,18 @@ class Payouts:
         await bench.world.call_payout("set_executor", scval.to_address(payer.public_key), contract=contract)
         return cls(bench, payer, contract, bench.deployment)
 
-    @asynccontextmanager
-    async def engine(self, **changes: object) -> AsyncIterator[Engine]:
-        given: dict[str, object] = {
+    def given(self, **changes: object) -> dict[str, object]:
+        """The settings that make its payer's signature come from outside."""
+        return {
             "payout_signer": "external",
             "payout_source_account": self.payer.public_key,
             "payout_contract_id": self.contract,
             "usdc_token_address": self.bench.world.usdc,
-        }
-        async with self.bench.engine(**(given | changes)) as engine:
+        } | changes
+
+    @asynccontextmanager
+    async def engine(self, **changes: object) -> AsyncIterator[Engine]:
+        async with self.bench.engine(**self.given(**changes)) as engine:
             yield engine
 
     def intent(
