@@ -29,6 +29,7 @@ PORTS = (
     "API_PORT",
     "METRICS_PORT",
     "TEMPORAL_METRICS_PORT",
+    "KMS_PORT",
 )
 
 
@@ -58,11 +59,11 @@ class Up:
         directory.mkdir()
         return cls(directory)
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
         self.output.write_text("")
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "up"],
+                [sys.executable, "-m", "cli.main", "up", *arguments],
                 cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -96,6 +97,7 @@ class Up:
             "temporal": "server start-dev",
             "worker": "-m workers",
             "api": "-m api",
+            "kms": "bin/ministack",
             "supervisord": "-m supervisor.supervisord",
         }[part]
         found = [child for child in self.family() if mark in " ".join(child.cmdline())]
