@@ -12,6 +12,7 @@ from api.exact import MoneyNumber, money
 from domain.batch import Batch, BatchCounts, BatchStatus, OnBadRows, RowReport, RowStatus
 from domain.batch_file import BadRow
 from domain.money import ONE, Amount
+from domain.settlement import SettlementStatus
 
 
 class BadRowView(BaseModel):
@@ -109,6 +110,26 @@ def sum_of(units: int) -> Decimal:
     """A sum of amounts, which may be beyond what one balance can hold."""
     whole, fraction = divmod(units, ONE)
     return Decimal(whole) + money(Amount(fraction)) if fraction else Decimal(whole).quantize(Decimal("0.01"))
+
+
+class OpenCallView(BaseModel):
+    """A contract call that is with the engine, and what it waits for."""
+
+    settlement_id: str
+    settlement_status: SettlementStatus
+    sentence: str
+    since: datetime
+    tx_hash: str | None
+
+
+class BatchWhyView(BaseModel):
+    """What a batch waits for."""
+
+    id: str
+    status: BatchStatus
+    sentence: str
+    reason_code: str | None
+    calls: list[OpenCallView] = Field(description="What is with the engine now, oldest first; at most 20.")
 
 
 class BatchesView(BaseModel):

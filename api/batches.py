@@ -25,6 +25,8 @@ from api.batch_views import (
     BatchCheckView,
     BatchesView,
     BatchView,
+    BatchWhyView,
+    OpenCallView,
     RowsView,
     RowView,
     bad_row_views,
@@ -61,6 +63,7 @@ Controller = Annotated[Caller, Depends(needs(Scope.PAYMENTS_CONTROL))]
 BatchId = Annotated[str, Path(pattern=BATCH_ID_PATTERN, examples=["bat0123456789abcdef"])]
 _BOOK: Final = BatchBook()
 _REPORT_PAGE: Final = 1_000
+_CALLS_SHOWN_MAX: Final = 20
 UPLOADS: Final = (("POST", router.prefix), ("POST", f"{router.prefix}/check"))
 """What takes a payment file, under a limit of its own."""
 
@@ -349,6 +352,32 @@ async def read_batch(deps: Parts, _caller: Reader, batch_id: BatchId) -> Respons
     """How far a batch is."""
     async with deps.database.look() as connection:
         return ExactJSONResponse(batch_view(await find_batch(connection, batch_id)))
+
+
+@router.get("/{batch_id}/why", response_model=BatchWhyView, responses=may_answer("not_found"))
+async def read_batch_why(deps: Parts, _caller: Reader, batch_id: BatchId) -> Response:
+    """What a batch waits for, and each of its calls that is with the engine. Answers with every worker down."""
+    async with deps.database.look() as connection:
+        batch = await find_batch(connection, batch_id)
+    calls = [await deps.book.why(settlement_id) for settlement_id in batch.open[:_CALLS_SHOWN_MAX]]
+    return ExactJSONResponse(
+        BatchWhyView(
+            id=batch_id,
+            status=batch.status,
+            sentence=batch_view(batch).sentence,
+            reason_code=batch.reason_code,
+            calls=[
+                OpenCallView(
+                    settlement_id=call.facts.settlement_id,
+                    settlement_status=call.status,
+                    sentence=call.sentence,
+                    since=call.since,
+                    tx_hash=call.facts.tx_hash,
+                )
+                for call in calls
+            ],
+        )
+    )
 
 
 class RowFilter(Body):

@@ -7,15 +7,17 @@ import csv
 import io
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 from stellar_sdk import Asset, Keypair
 
+from adapters.database.batch_story import BatchDesk, BatchRules
 from domain.address import AddressKind, encode
 from domain.payout import PayoutMode
-from tests.api.conftest import Front
+from tests.api.conftest import TERMS, Front
 from tests.api.http import Client, served
 
 ACCOUNTS = [encode(AddressKind.ACCOUNT, bytes([number + 1]) * 32) for number in range(20)]
@@ -131,6 +133,17 @@ async def test_the_report_is_a_table_of_all_rows(front: Front) -> None:
     page = (await front.viewer.get(f"/api/v1/batches/{batch['id']}/rows", params={"limit": "15"})).json()
     rest = await front.viewer.get(f"/api/v1/batches/{batch['id']}/rows", params={"cursor": page["next"]})
     assert [row["row"] for row in page["rows"] + rest.json()["rows"]] == list(range(1, 23))
+
+
+async def test_why_names_each_call_that_is_with_the_engine(front: Front) -> None:
+    batch = (await send(front)).json()
+    desk = BatchDesk(front.deps.database, front.deps.book, BatchRules(TERMS, window=1))
+    await desk.take_stock(batch["id"], datetime.now(UTC))
+    why = (await front.viewer.get(f"/api/v1/batches/{batch['id']}/why")).json()
+    assert why["sentence"] == "It is being paid."
+    (call,) = why["calls"]
+    assert (call["settlement_id"], call["settlement_status"]) == (f"chunk:{batch['id']}.1", "accepted")
+    assert call["sentence"]
 
 
 async def test_a_key_is_needed(front: Front) -> None:
