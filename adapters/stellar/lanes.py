@@ -220,9 +220,9 @@ class Lanes:
         """Whether a lane's number on the ledger is beyond what the record can explain: then time went back.
 
         A lane may be ahead by one where it signed for its next number. The ledger is asked first and the record
-        after it: sends are written ahead, so whatever the ledger shows, the record knew before. A ledger that seems
-        to be behind is looked at again, since a node may lag and other workers may go on meanwhile. Gives a sentence,
-        or None.
+        after it: sends are written ahead, so whatever the ledger shows, the record knew before. A ledger that
+        seems to be behind is looked at again, since a node may lag and other workers may go on meanwhile. Gives a
+        sentence, or None.
         """
         for look in range(_LAG_LOOKS):
             if look:
