@@ -15,6 +15,7 @@ from adapters.database.outbox_tables import events
 from adapters.database.registry_tables import operators
 from domain.allowance import Allowance, time_left, warning_due
 from domain.events import Event, EventType
+from domain.instants import instant
 
 
 class Allowances(Protocol):
@@ -54,7 +55,7 @@ class AllowanceWatch:
                     "live_until_ledger": allowance.live_until,
                     "warning_days": days,
                     "days": max(1, left.days),
-                    "ends_at": (at + left).isoformat(timespec="minutes"),
+                    "ends_at": instant(at + left, timespec="minutes"),
                 },
                 operator_id=operator_id,
             )

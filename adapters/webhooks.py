@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from domain.errors import InvalidInput, OutcomeUnknown, Refused, Unavailable
 from domain.events import Event
+from domain.instants import instant
 
 _ANSWER_BYTES_MAX: Final = 4096
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
@@ -98,7 +99,7 @@ def body_of(event: Event, links: dict[str, str]) -> bytes:
         "id": event.id,
         "type": event.type,
         "subject": event.subject,
-        "at": event.at.isoformat(),
+        "at": instant(event.at),
         "data": event.data,
         "links": links,
     }

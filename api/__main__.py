@@ -94,6 +94,7 @@ async def wired(settings: Settings) -> AsyncIterator[Deps]:
                 requests_per_minute=settings.rate_limit_per_minute,
                 keyless=settings.api_local_keyless,
                 private_webhooks=settings.local,
+                followed_seconds_max=settings.followed_seconds_max,
             ),
         )
         await _ensure_webhook(settings, deps)

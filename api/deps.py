@@ -100,6 +100,8 @@ class ApiOptions:
     keyless: bool = False
     private_webhooks: bool = False
     streams_max: int = 100
+    followed_seconds_max: float = 30
+    """How old the newest followed ledger may be before no worker is taken to follow: several closes."""
 
 
 @dataclass(frozen=True, slots=True)

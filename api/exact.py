@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Final
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, WithJsonSchema
 from starlette.responses import Response
 
+from domain.instants import instant
 from domain.money import Amount
 
 MoneyNumber = Annotated[
@@ -55,7 +56,7 @@ def write_json(value: Any) -> str:
         case Decimal():
             text = f"{value:f}"
         case datetime():
-            text = json.dumps(value.astimezone(UTC).isoformat().replace("+00:00", "Z"))
+            text = json.dumps(instant(value))
         case Enum():
             text = write_json(value.value)
         case Mapping():

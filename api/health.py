@@ -19,11 +19,10 @@ from api.deps import Parts
 from api.exact import ExactJSONResponse
 from api.metrics import RecordMetrics
 from domain.errors import HoldfastError
+from domain.instants import instant
 
 router: Final = APIRouter(tags=["health"])
 _PATIENCE_SECONDS: Final = 5
-# Every worker follows the ledger; the public network closes one in about 5 s.
-_FOLLOWED_SECONDS: Final = 30
 
 
 class Health(BaseModel):
@@ -68,9 +67,9 @@ async def read_readiness(deps: Parts) -> Response:
             followed_to = await heads.followed_to(connection)
         frozen = freeze is not None
         checks["history"] = "ok" if halted is None else f"{halted}: holdfast reconcile"
-        checks["sending"] = "ok" if freeze is None else f"frozen since {freeze.since.isoformat()}: {freeze.reason}"
+        checks["sending"] = "ok" if freeze is None else f"frozen since {instant(freeze.since)}: {freeze.reason}"
         if halted is None:  # a halted record stays where it is
-            checks["worker"] = _follows(followed_to)
+            checks["worker"] = _follows(followed_to, deps.options.followed_seconds_max)
 
     async def ledger() -> None:
         checks.update(await deps.ledger.problems())
@@ -84,11 +83,11 @@ async def read_readiness(deps: Parts) -> Response:
     return ExactJSONResponse(Readiness(ready=ready, frozen=frozen, checks=checks), 200 if ready else 503)
 
 
-def _follows(followed_to: datetime | None) -> str:
+def _follows(followed_to: datetime | None, seconds_max: float) -> str:
     if followed_to is None:
         return "none has followed the ledger yet"
     behind = (datetime.now(UTC) - followed_to).total_seconds()
-    if behind <= _FOLLOWED_SECONDS:
+    if behind <= seconds_max:
         return "ok"
     return f"none follows the ledger: the last one that was followed closed {behind:.0f} s ago"
 

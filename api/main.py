@@ -60,6 +60,7 @@ def create_app(deps: Deps) -> FastAPI:
     )
     for routes in (
         outages.router,
+        outages.sla_router,
         payments.router,
         # Before the paths that take any word for a payout's id or an action.
         payout_stats.router,

@@ -31,6 +31,7 @@ from domain.sla_payment import strange_wallets
 
 _log = structlog.get_logger("api.outages")
 router: Final = APIRouter(prefix="/api/v1", tags=["outages"])
+sla_router: Final = APIRouter(prefix="/api/v1", tags=["sla"])
 Reader = Annotated[Caller, Depends(needs(Scope.OUTAGES_READ))]
 Writer = Annotated[Caller, Depends(needs(Scope.OUTAGES_WRITE))]
 
@@ -266,8 +267,11 @@ async def read_outages(deps: Parts, _caller: Reader, wanted: Annotated[OutageFil
     return ExactJSONResponse(OutagesView(outages=page, next=more))
 
 
-@router.get(
-    "/sla/status/{outage_id}", tags=["sla"], response_model=SlaStatusView, responses=may_answer("not_found")
+@sla_router.get(
+    "/sla/status/{outage_id}",
+    summary="Read SLA Status",
+    response_model=SlaStatusView,
+    responses=may_answer("not_found"),
 )
 async def read_sla_status(deps: Parts, _caller: Reader, outage_id: OutageId) -> Response:
     """How an outage stands against its SLA: the guide's fields, then ours."""
@@ -310,7 +314,12 @@ async def _verify_rca(deps: Deps, outage_id: str, text_hash: str | None) -> Resp
     )
 
 
-@router.get("/outages/{outage_id}/rca/verify", response_model=RcaCheck, responses=may_answer("not_found"))
+@router.get(
+    "/outages/{outage_id}/rca/verify",
+    summary="Verify RCA",
+    response_model=RcaCheck,
+    responses=may_answer("not_found"),
+)
 async def verify_rca(
     deps: Parts,
     _caller: Reader,
@@ -328,6 +337,7 @@ async def verify_rca(
 
 @router.post(
     "/outages/{outage_id}/rca/verify",
+    summary="Verify RCA Text",
     response_model=RcaCheck,
     responses=may_answer("not_found", "malformed_request", "body_too_large"),
 )

@@ -28,6 +28,7 @@ from api.tables import plain_cell
 from api.views import HistoryView, OutageView, payment_view
 from domain.errors import Conflict, NotFound
 from domain.events import Event, EventType
+from domain.instants import instant
 from domain.money import Amount
 from domain.outage import Outage, OutageStatus, Waits, waits_for
 from domain.people import Caller, Scope
@@ -66,6 +67,7 @@ class RetryPayment(Body):
 
 @router.post(
     "/payments/process-sla",
+    summary="Process SLA Payment",
     response_model=OutageView,
     responses={
         **CHANGED,
@@ -373,8 +375,8 @@ async def read_statement(
                 one.operator_id,
                 one.site_name,
                 one.severity,
-                one.detected_at.astimezone(UTC).isoformat(),
-                one.resolved_at.astimezone(UTC).isoformat(),
+                instant(one.detected_at),
+                instant(one.resolved_at),
                 one.mttr_minutes,
                 one.threshold_minutes,
                 one.kind,
@@ -382,7 +384,7 @@ async def read_statement(
                 one.asset,
                 one.operator_wallet if penalty else "pool",
                 "pool" if penalty else one.noc_team_wallet,
-                None if one.confirmed_at is None else one.confirmed_at.astimezone(UTC).isoformat(),
+                None if one.confirmed_at is None else instant(one.confirmed_at),
                 one.ledger,
                 one.tx_hash,
                 deps.transaction_url(one.tx_hash),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Final
 
 import aiosmtplib
@@ -19,7 +20,7 @@ from temporalio.service import RPCError
 
 from adapters.database import registry, switches
 from adapters.database.engine import Database
-from adapters.database.heads import halted_reason
+from adapters.database.heads import followed_to, halted_reason
 from adapters.database.migrate import pending
 from adapters.database.settlements_tables import lanes as lanes_table
 from adapters.stellar.accounts import SponsoredAccounts
@@ -50,6 +51,7 @@ async def examine(settings: Settings) -> Findings:
             await SignerCheck(settings, rpc, findings).run()
             if await findings.attempt("database", lambda: _database(settings, findings)):
                 await findings.attempt("sending", lambda: _sending(database, findings))
+                await findings.attempt("worker", lambda: _worker(settings, database, findings))
                 await findings.attempt("operators", lambda: _operators(database, ledger, findings))
                 await findings.attempt("lanes", lambda: _lanes(settings, database, rpc, findings))
         await findings.attempt("temporal", lambda: _temporal(settings, findings))
@@ -80,6 +82,22 @@ async def _sending(database: Database, findings: Findings) -> None:
         findings.ok("sending", "neither frozen nor halted")
 
 
+async def _worker(settings: Settings, database: Database, findings: Findings) -> None:
+    """Whether a worker follows the ledger, as the record tells it; a halted record stays where it is."""
+    async with database.begin() as connection:
+        followed = await followed_to(connection)
+        halted = await halted_reason(connection)
+    start = "Start one: `holdfast up` on this machine, `python -m workers` elsewhere."
+    if halted is not None:
+        findings.warn("worker", "not seen: the record is halted", "`holdfast reconcile`, then look again.")
+    elif followed is None:
+        findings.warn("worker", "none has followed the ledger yet", start)
+    elif (behind := (datetime.now(UTC) - followed).total_seconds()) > settings.followed_seconds_max:
+        findings.warn("worker", f"none runs: the last ledger that was followed closed {behind:.0f} s ago", start)
+    else:
+        findings.ok("worker", f"runs: it followed the ledger that closed {max(0.0, behind):.0f} s ago")
+
+
 async def _operators(database: Database, ledger: LedgerCheck, findings: Findings) -> None:
     async with database.begin() as connection:
         operators = list(await registry.list_operators(connection, limit=1000))
@@ -93,6 +111,12 @@ async def _lanes(settings: Settings, database: Database, rpc: Rpc, findings: Fin
     if seed is None:
         findings.fail("lanes", "no account sponsors them", "Set STELLAR_FEE_SECRET_KEY.")
         return
+    if not settings.local and not settings.is_set("lanes_mnemonic"):
+        findings.warn(
+            "lanes",
+            "their keys derive from STELLAR_POOL_SECRET_KEY: with another pool key they would be other lanes",
+            "Set LANES_MNEMONIC before the pool's key is changed: docs/how-to/rotate-keys.md.",
+        )
     async with database.begin() as connection:
         count: int = (await connection.execute(select(func.count()).select_from(lanes_table))).scalar_one()
     if not count:

@@ -10,9 +10,11 @@ from getpass import getuser
 from rich.console import Console
 from rich.table import Table
 
+from adapters.custody import Custody
 from adapters.database import people as people_book
 from adapters.database import switches
 from adapters.database.audit import seal, verify
+from adapters.database.custody import rewrap
 from adapters.database.engine import Database
 from adapters.database.heads import HeadBook
 from adapters.database.migrate import pending, upgrade
@@ -94,9 +96,12 @@ async def list_keys(settings: Settings, console: Console) -> int:
     async with _database(settings) as database, database.begin() as connection:
         names = {person.id: person.name for person in await people_book.list_people(connection)}
         keys = await people_book.list_keys(connection)
-    table = Table("id", "begins", "person", "label", "scopes", "last used", "standing")
+    table = Table("id", "begins", "person", "label", "last used", "standing")
     table.columns[0].no_wrap = True  # it is what `keys revoke` takes
+    for column in table.columns[1:]:
+        column.overflow = "fold"
     now = datetime.now(UTC)
+    may: list[str] = []
     for key in keys:
         standing = "valid"
         if key.revoked_at is not None:
@@ -105,10 +110,12 @@ async def list_keys(settings: Settings, console: Console) -> int:
             standing = f"{'expired' if key.expires_at <= now else 'valid until'} {_day(key.expires_at)}"
         scopes = "all" if set(key.scopes) == set(Scope) else ", ".join(key.scopes)
         used = _day(key.last_used_at) if key.last_used_at else "never"
-        table.add_row(
-            key.id, f"{key.prefix}…", names.get(key.person_id, "disabled"), key.label, scopes, used, standing
-        )
+        table.add_row(key.id, f"{key.prefix}…", names.get(key.person_id, "disabled"), key.label, used, standing)
+        may.append(f"{key.id} may {scopes}")
     console.print(table)
+    # Beneath and not in a column: what a key may do is never cut off at a narrow terminal's edge.
+    for line in may:
+        console.print(line, highlight=False, soft_wrap=True)
     return 0
 
 
@@ -138,6 +145,27 @@ async def list_people(settings: Settings, console: Console) -> int:
     for person in everybody:
         table.add_row(person.id, person.name, person.email or "", ", ".join(person.roles))
     console.print(table)
+    return 0
+
+
+async def rewrap_custody(settings: Settings, console: Console) -> int:
+    """Wrap again, by the first key of CUSTODY_KEYS, what another key of it has wrapped."""
+    ring = settings.custody_keys
+    if ring is None:
+        console.print("CUSTODY_KEYS is not set: nothing is kept under it.", style="bold red")
+        return 1
+    custody = Custody(ring.keys, current=ring.current, tenant=settings.holdfast_deployment)
+    async with _database(settings) as database:
+        found = await rewrap(database, custody, current=ring.current, by=actor())
+    for name, count in (("wallet keys", found.wallets), ("webhook secrets", found.webhooks)):
+        console.print(f"{count} {name} are wrapped by {ring.current!r} now.", highlight=False)
+    for account in found.closed:
+        console.print(f"{account} does not open with these keys, and stays as it is", style="bold red")
+    if found.closed:
+        return 1
+    others = [key_id for key_id in ring.keys if key_id != ring.current]
+    if others:
+        console.print(f"Nothing needs {', '.join(others)} any more: take it off CUSTODY_KEYS.", highlight=False)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from domain.errors import InvalidInput
 from domain.events import Event, EventType
+from domain.instants import instant
 from domain.money import Amount
 
 
@@ -130,7 +131,7 @@ def compose(event: Event, *, explorer_url: str, api_url: str) -> Message:
     lines += [f"{label}: {facts[key]}" for key, label in _LABELS if facts.get(key) is not None]
     if amount:
         lines.append(f"Amount: {amount}")
-    lines.append(f"Time: {event.at.isoformat()}")
+    lines.append(f"Time: {instant(event.at)}")
     if event.type in _ASKS:
         lines += ["", _ASKS[event.type].format_map(words)]
     lines.append("")

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final
 
 from domain.errors import InvalidInput
+from domain.instants import instant
 from domain.money import Amount
 
 
@@ -105,7 +106,7 @@ def minutes_to_repair(detected_at: datetime, resolved_at: datetime) -> int:
     if resolved_at < detected_at:
         raise InvalidInput(
             "the outage is resolved before it was detected",
-            resolved_at=f"at or after detected_at ({detected_at.isoformat()})",
+            resolved_at=f"at or after detected_at ({instant(detected_at)})",
         )
     # Floor division of the negated span rounds up, exactly, in whole microseconds.
     return -((detected_at - resolved_at) // timedelta(minutes=1))

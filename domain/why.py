@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
+from domain.instants import instant
 from domain.settlement import Control, Ending, SettlementStatus
 from domain.signing import Signer
 
@@ -137,7 +138,7 @@ def _say_ending(ending: Ending) -> str:
 
 
 def _say_in_flight(facts: SettlementFacts) -> str:
-    until = f" It can land until {facts.max_time.isoformat(timespec='seconds')}." if facts.max_time else ""
+    until = f" It can land until {instant(facts.max_time, timespec='seconds')}." if facts.max_time else ""
     answer = f" The node last said: {facts.last_answer}." if facts.last_answer else ""
     burning = " A cancel waits for the number to be consumed." if facts.control is Control.CANCEL else ""
     doubt = "may or may not have landed" if facts.status is _S.UNKNOWN else "was sent"

@@ -22,6 +22,7 @@ from settings.source import (
     is_secret,
     misspelt,
     secret_file_problems,
+    unknown_names,
 )
 from settings.stellar import StellarNetwork, StellarSettings, public_key
 
@@ -184,6 +185,14 @@ class Settings(SigningSettings, ServiceSettings, FrontSettings):
                 return None
 
     @property
+    def followed_seconds_max(self) -> float:
+        """How old the newest followed ledger may be while a worker follows: several closes, and never under 30 s.
+
+        The public networks close a ledger in about 5 s; the local one's time is a setting.
+        """
+        return max(30.0, 3 * self.ledger_close_ms / 1000 + 5) if self.local else 30.0
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of these settings; logged at the start."""
         notes = []
@@ -191,6 +200,8 @@ class Settings(SigningSettings, ServiceSettings, FrontSettings):
             notes.append("STELLAR_HORIZON_URL is set and not used: everything is read from the RPC.")
         if not self.payouts_live_execution:
             notes.append("PAYOUTS_LIVE_EXECUTION is false: transactions are built, and never signed or sent.")
+        for name, near in unknown_names(type(self).model_fields, os.environ):
+            notes.append(f"{name} is no setting{f'; did you mean {near}?' if near else '.'}")
         return tuple(notes)
 
     def require(self, *fields: str) -> None:

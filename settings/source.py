@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from dotenv import dotenv_values
 from pydantic import AliasChoices, SecretStr
@@ -81,13 +81,33 @@ def secret_file_problems(fields: Mapping[str, FieldInfo], values: Mapping[str, s
     return problems
 
 
+_OUR_PREFIXES: Final = ("HOLDFAST_", "PAYOUT_", "PAYOUTS_", "STELLAR_")
+_READ_ELSEWHERE: Final = frozenset(
+    {"HOLDFAST_API_URL", "HOLDFAST_API_KEY", "HOLDFAST_LEDGER_BINARY", "HOLDFAST_KMS_BINARY", "HOLDFAST_VERSION"}
+)
+
+
+def _known(fields: Mapping[str, FieldInfo]) -> frozenset[str]:
+    known = {name for field_name, field in fields.items() for name in environment_names(field_name, field)}
+    return frozenset(known | {f"{name}_FILE" for name in known})
+
+
+def unknown_names(fields: Mapping[str, FieldInfo], names: Iterable[str]) -> list[tuple[str, str | None]]:
+    """Variables that look like settings and are none, each with the setting's name that comes nearest."""
+    known = _known(fields)
+    return [
+        (name, next(iter(difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)), None))
+        for name in sorted(names)
+        if name.upper().startswith(_OUR_PREFIXES) and name.upper() not in known | _READ_ELSEWHERE
+    ]
+
+
 def misspelt(fields: Mapping[str, FieldInfo], names: Iterable[str]) -> list[tuple[str, str]]:
     """Variables that are nearly a setting's name: a limit that is misspelt must not silently be off.
 
     Temporal's own client reads further `TEMPORAL_` names, and the front end's begin with `VITE_`.
     """
-    known = {name for field_name, field in fields.items() for name in environment_names(field_name, field)}
-    known |= {f"{name}_FILE" for name in known}
+    known = _known(fields)
     problems = []
     for name in sorted(names):
         if name.upper() in known or name.upper().startswith(("VITE_", "TEMPORAL_")):

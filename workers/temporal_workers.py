@@ -19,6 +19,7 @@ from activities.settlement import SettlementActivities
 from activities.signing import SigningActivities
 from activities.story_names import SETTLE_BULK, SETTLE_INTERACTIVE, STORIES
 from activities.wallet import WalletActivities
+from adapters.temporal.deployments import DEPLOYMENT
 from adapters.temporal.failures import TranslateFailures
 from settings import Settings
 from workflows.batch import BatchStory
@@ -106,7 +107,7 @@ def _deployment(settings: Settings) -> WorkerDeploymentConfig | None:
     if not settings.holdfast_build_id:
         return None
     return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion("holdfast", settings.holdfast_build_id),
+        version=WorkerDeploymentVersion(DEPLOYMENT, settings.holdfast_build_id),
         use_worker_versioning=True,
         default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
     )

@@ -40,3 +40,12 @@ async def test_schemathesis_finds_no_mistake_and_no_undescribed_answer(front: Fr
         if running.returncode is None:
             running.kill()
     assert running.returncode == 0, said.decode()[-12_000:]
+
+
+async def test_every_operation_is_listed_once_and_named_in_peoples_spelling(front: Front) -> None:
+    described = (await front.nobody.get("/openapi.json")).json()
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            assert len(operation["tags"]) == 1, f"{method} {path} is listed under {operation['tags']}"
+            words = set(operation["summary"].split())
+            assert not words & {"Sla", "Rca", "Csv", "Api"}, operation["summary"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import UTC, datetime
 
 import pytest
@@ -123,6 +125,8 @@ async def test_a_months_statement_lists_what_ledgers_hold(front: Front, desk: Ou
     assert f",penalty,1000.00,USDC,{OPERATOR},pool," in row
     assert end == ""
     assert len((await front.viewer.get("/api/v1/statements/2026-02.csv")).text.splitlines()) == 1
+    [row] = list(csv.DictReader(io.StringIO(answer.text)))
+    assert (row["detected_at"], row["confirmed_at"]) == ("2026-01-16T10:00:00Z", "2026-01-16T10:30:00Z")
     assert_problem(await front.viewer.get("/api/v1/statements/2026-13.csv"), 422, "invalid_input", "month")
 
 

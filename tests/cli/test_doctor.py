@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from stellar_sdk import scval, xdr
+from pydantic import SecretStr
+from sqlalchemy import update
+from stellar_sdk import Keypair, scval, xdr
 
+from adapters.database.engine import Database
+from adapters.database.heads import HeadBook
 from adapters.database.registry import Operator
+from adapters.database.settlements_tables import ledger_head
 from adapters.stellar.deployment import invocation
 from adapters.stellar.own_sequence import OwnSequence
-from adapters.stellar.rpc import Rpc
+from adapters.stellar.rpc import LedgerHead, Rpc
 from cli.deploy import PAYOUT_NOCIQ, Deployed, deploy_locally
 from cli.doctor import examine
 from cli.doctor_ledger import LedgerCheck
@@ -202,3 +209,44 @@ async def test_without_a_payout_contract_the_doctor_says_so(
     lines = await _look(settings.model_copy(update={"payout_contract_id": None}), rpc)
     assert lines["payout contract"].level is Level.WARN
     assert "PAYOUT_CONTRACT_ID" in lines["payout contract"].finding
+
+
+async def _examined(bare: Settings, database_url: str) -> dict[str, Finding]:
+    settings = bare.model_copy(update={"database_url": SecretStr(database_url), "smtp_host": ""})
+    return {line.check: line for line in (await examine(settings)).lines}
+
+
+async def test_a_worker_that_does_not_run_is_told_and_one_that_follows_is_seen(
+    bare: Settings, database: Database, database_url: str
+) -> None:
+    never = (await _examined(bare, database_url))["worker"]
+    assert (never.level, never.finding) == (Level.WARN, "none has followed the ledger yet")
+    assert "python -m workers" in never.mend
+    head = LedgerHead(sequence=7, hash="a" * 64, previous_hash="b" * 64, closed_at=datetime.now(UTC), protocol=23)
+    await HeadBook(database, network_passphrase=bare.stellar_network_passphrase).begin(head)
+    assert (await _examined(bare, database_url))["worker"].level is Level.OK
+    async with database.begin() as connection:
+        long_ago = datetime.now(UTC) - timedelta(minutes=2)
+        await connection.execute(update(ledger_head).values(closed_at=long_ago))
+    gone = (await _examined(bare, database_url))["worker"]
+    assert (gone.level, gone.finding.startswith("none runs")) == (Level.WARN, True)
+
+
+async def test_lanes_that_derive_from_the_pools_key_are_warned_of_off_the_local_network(
+    bare: Settings, ledger: TestLedger, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "LANES_MNEMONIC" not in (await _examined(bare, database_url))["lanes"].mend
+    away = {
+        "stellar_network": "testnet",
+        "stellar_soroban_rpc_url": ledger.url,
+        "stellar_pool_secret_key": SecretStr(Keypair.random().secret),
+        "payload_keys": f"k1:{base64.b64encode(b'p' * 32).decode()}",
+        "custody_keys": f"k1:{base64.b64encode(b'c' * 32).decode()}",
+    }
+    elsewhere = load_settings(None, **away)
+    lines = (await examine(elsewhere.model_copy(update={"database_url": SecretStr(database_url)}))).lines
+    warned = [line for line in lines if line.check == "lanes" and "LANES_MNEMONIC" in line.mend]
+    assert [line.level for line in warned] == [Level.WARN]
+    monkeypatch.setenv("LANES_MNEMONIC", elsewhere.lanes_mnemonic.get_secret_value())
+    explicit = load_settings(None, **away).model_copy(update={"database_url": SecretStr(database_url)})
+    assert not [line for line in (await examine(explicit)).lines if "LANES_MNEMONIC" in line.mend]

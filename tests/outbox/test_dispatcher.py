@@ -105,6 +105,8 @@ async def test_a_payment_is_told_by_signed_webhook_and_by_mail_with_amount_and_l
     assert "1,000 USDC" in by_kind["mail"]["subject"]
     assert f"http://explorer.test/tx/{'ab' * 32}" in str(by_kind["mail"])
     assert "signature is right" in str(by_kind["webhook"])
+    assert "+00:00" not in f"{by_kind['mail']['text']} {by_kind['webhook']['text']}"
+    assert "2026-01-16T10:30:00Z" in by_kind["mail"]["text"]
     assert await states(database) == {"webhook": ("sent", 1), "mail": ("sent", 1)}
 
 

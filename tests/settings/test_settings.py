@@ -217,6 +217,29 @@ def test_a_misspelt_limit_is_not_silently_off(load: Load) -> None:
     assert "did you mean PAYOUTS_MAX_GAS_STROOPS?" in found["PAYOUTS_MAX_GAS_STROOP"]
 
 
+def test_a_slow_local_ledger_is_followed_for_as_long_as_it_takes_to_close(load: Load) -> None:
+    assert load().followed_seconds_max == 30
+    assert load(LEDGER_CLOSE_MS="40000").followed_seconds_max > 80
+    elsewhere = load(STELLAR_NETWORK="testnet", SOROBAN_RPC_URL="https://rpc.example.org", LEDGER_CLOSE_MS="40000")
+    assert elsewhere.followed_seconds_max == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("PAYOUTS_MAX_GAS_STROOP_LIMIT", "PAYOUTS_MAX_GAS_STROOPS"),
+        ("STELLAR_POOL_SECRET", "STELLAR_POOL_SECRET_KEY"),
+        ("HOLDFAST_BUILD", "HOLDFAST_BUILD_ID"),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_and_is_none_is_told_with_the_nearest_name(
+    load: Load, name: str, near: str
+) -> None:
+    notes = load(**{name: "5", "HOLDFAST_API_URL": "http://127.0.0.1:8000"}).notes
+    assert [note for note in notes if note.startswith(name)] == [f"{name} is no setting; did you mean {near}?"]
+    assert not [note for note in notes if note.startswith("HOLDFAST_API_URL")]
+
+
 def test_the_environment_stands_above_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text("API_PORT=9001\nLANES_MAX=30\nSMTP_HOST=\n")
