@@ -86,6 +86,11 @@ settlements: Final = Table(
     Column("confirmed_at", _INSTANT),
     UniqueConstraint("marker_id"),
     Index("ix_settlements_in_flight", "status", postgresql_where=text("status IN ('submitted', 'unknown')")),
+    Index(
+        "ix_settlements_waiting_lanes",
+        "pin_id",
+        postgresql_where=text("status = 'awaiting_signature' AND pin_id IS NOT NULL"),
+    ),
     Index("ix_settlements_created_at", "created_at"),
     # What is asked for figures, without reading the whole record.
     Index("ix_settlements_confirmed_at", "confirmed_at", postgresql_where=text("confirmed_at IS NOT NULL")),

@@ -25,6 +25,7 @@ _HEADS_KEPT: Final = 1_000
 _LEDGERS_A_PAGE: Final = 50
 _POLL_SECONDS_MIN: Final = 0.05
 _STALLED_SECONDS: Final = 60.0
+_LEDGERS_MEASURED: Final = 20
 _LAG_LOOKS: Final = 20
 _LAG_PAUSE_SECONDS: Final = 0.5
 
@@ -167,8 +168,18 @@ class Follower:
             await self._heads.halt(reason)
         if self._head is None:
             self._take(latest)
+        await self._measure_interval(latest)
         self._recorded_at = 0 if known is None else known[0]
         return await self._heads.halted()
+
+    async def _measure_interval(self, latest: LedgerHead) -> None:
+        """How long ledgers took of late; a young ledger, which has none, is taken to close each second."""
+        start = max(1, latest.sequence - _LEDGERS_MEASURED)
+        with suppress(HoldfastError):
+            heads, _ = await self._rpc.ledgers(start, limit=_LEDGERS_MEASURED)
+            if len(heads) > 1:
+                passed = (heads[-1].closed_at - heads[0].closed_at).total_seconds()
+                self._interval_seconds = min(10.0, max(0.05, passed / (len(heads) - 1)))
 
     async def _went_back(self, known: tuple[int, str, str], latest: LedgerHead) -> str | None:
         sequence, known_hash, passphrase = known

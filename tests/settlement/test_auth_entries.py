@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import func, select
-from stellar_sdk import Account, Keypair, TransactionBuilder, xdr
+from sqlalchemy import func, select, text
+from stellar_sdk import Account, Keypair, TransactionBuilder, scval, xdr
 
 from adapters.database.settlements_tables import lanes
 from adapters.stellar import auth_entries
@@ -195,8 +195,64 @@ async def test_a_cancelled_entry_that_is_used_in_time_is_confirmed_and_not_cance
     assert await payouts.paid_units() - before == PRICE
 
 
-async def test_a_nonce_is_used_once_and_each_request_has_its_own(payouts: Payouts) -> None:
-    intent = entry_intent(payouts)
-    nonces = {auth_entries.new_entry(intent, 10).credentials.address.nonce.int64 for _ in range(50)}  # type: ignore[union-attr]
-    assert len(nonces) == 50
-    assert Amount.of(25) == PRICE
+async def emptied(payouts: Payouts) -> Amount:
+    """Take all that the contract holds; gives how much that was."""
+    world = payouts.bench.world
+    there = await world.balance(world.usdc, payouts.contract)
+    await world.call_payout(
+        "withdraw",
+        scval.to_address(world.usdc),
+        scval.to_address(world.pool.public_key),
+        scval.to_int128(there.units),
+        contract=payouts.contract,
+    )
+    return there
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_an_entry_whose_transaction_failed_on_the_ledger_is_failed_only_when_nobody_can_use_it(
+    payouts: Payouts, ledger: LocalLedger, used: bool
+) -> None:
+    """The ledger has seen the entry, and a failed transaction gives its nonce back."""
+    world, before, intent = payouts.bench.world, await payouts.paid_units(), entry_intent(payouts)
+    async with payouts.engine() as engine:
+        request = await payouts.asked(engine, intent)
+        await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
+        signed = await engine.book.load(request.settlement_id)
+        assert signed.ticket is not None
+        sent = await engine.activities._send_what_was_signed(signed, signed.ticket)
+        assert sent.status is SettlementStatus.SUBMITTED
+        there = await emptied(payouts)
+        outcome = await engine.activities.walk(request.settlement_id)
+        assert not outcome.status.final
+        assert "txFAILED" in (outcome.reason or "")
+        assert await busy_lanes(payouts.bench) == 0
+        await world.call_payout(
+            "fund",
+            scval.to_address(world.pool.public_key),
+            scval.to_address(world.usdc),
+            scval.to_int128(there.units),
+            contract=payouts.contract,
+        )
+        assert request.expires_ledger is not None
+        if used:
+            assert await used_by_a_stranger(ledger, intent, sign(request, payouts.payer))
+        else:
+            assert request.expires_ledger > engine.follower.sequence
+            async with payouts.bench.database.begin() as connection:
+                # As if its last ledger were near: a day of them is much to close.
+                near = engine.follower.sequence + 2
+                await connection.execute(
+                    text("UPDATE settlements SET ending = jsonb_set(ending, '{after}', to_jsonb(:near))"),
+                    {"near": near},
+                )
+            await pass_ledgers(engine, ledger, request.settlement_id, near)
+        outcome = await until_final(engine, request.settlement_id)
+    expected = SettlementStatus.CONFIRMED if used else SettlementStatus.FAILED
+    assert outcome.status is expected, outcome
+    assert await payouts.paid_units() - before == (PRICE if used else Amount(0))
+
+
+async def test_each_request_has_a_nonce_of_its_own(payouts: Payouts) -> None:
+    entries = [auth_entries.new_entry(entry_intent(payouts), 10).credentials.address for _ in range(50)]
+    assert len({entry.nonce.int64 for entry in entries if entry is not None}) == 50

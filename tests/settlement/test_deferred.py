@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import func, select
 from stellar_sdk import Keypair
 
+from adapters.database.audit import seal, verify
+from adapters.database.audit_tables import audit_log
 from adapters.database.outbox_tables import events
 from adapters.database.settlements_tables import lanes, pins
 from adapters.stellar.rpc import Rpc
 from domain.errors import Conflict, Unavailable
-from domain.money import Amount
 from domain.settlement import Control, SettlementStatus
 from domain.signing import SignatureSubmission, SigningStatus
 from localnet.clients import LocalLedger
@@ -163,6 +164,39 @@ async def test_a_cancel_while_it_waits_gives_the_lane_back_and_what_was_signed_c
     assert await payouts.paid_units() - before == PRICE
 
 
+async def test_a_cancel_after_the_signature_still_comes_before_the_lanes(
+    payouts: Payouts, ledger: LocalLedger
+) -> None:
+    before = await payouts.paid_units()
+    async with payouts.engine() as engine:
+        request = await payouts.asked(engine)
+        await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
+        async with payouts.bench.database.begin() as connection:
+            await engine.book.control(connection, request.settlement_id, Control.CANCEL)
+        outcome = await engine.activities.walk(request.settlement_id)
+        assert outcome.status is SettlementStatus.CANCELLED
+        assert await busy_lanes(payouts.bench) == 0
+        assert not await lands(ledger, sign(request, payouts.payer))
+    assert await payouts.paid_units() == before
+
+
+async def test_every_signature_that_is_accepted_is_in_the_audit_chain(payouts: Payouts) -> None:
+    async with payouts.engine() as engine:
+        request = await payouts.asked(engine)
+        submission = SignatureSubmission(signatures=detached(request, payouts.payer), by="person:alice")
+        for _ in range(2):
+            await engine.signing.accept(request.settlement_id, submission)
+        async with payouts.bench.database.begin() as connection:
+            entries = (await connection.execute(select(audit_log))).all()
+            await seal(connection)
+            report = await verify(connection)
+    assert [(entry.actor, entry.action, entry.subject) for entry in entries] == [
+        ("person:alice", "signature.accept", request.settlement_id)
+    ]
+    assert entries[0].details["hash"] == request.hash
+    assert (report.sealed, report.broken_at) == (1, None)
+
+
 async def test_no_more_lanes_wait_than_the_setting_admits(payouts: Payouts) -> None:
     async with payouts.engine(lanes_waiting=2) as engine:
         first = await payouts.asked(engine)
@@ -284,4 +318,3 @@ async def test_why_says_who_must_sign_and_until_when(payouts: Payouts) -> None:
     assert f"{request.expires_at:%Y-%m-%d %H:%M:%S}" in why.sentence
     assert "1 of 2" in why.sentence
     assert set(why.may) == {"hold", "cancel"}
-    assert Amount.of(25) == PRICE

@@ -29,6 +29,12 @@ def upgrade() -> None:
     # A database that was made with these tables has the columns and transitions already.
     for column in _COLUMNS:
         op.execute(sa.text(f"ALTER TABLE settlements ADD COLUMN IF NOT EXISTS {column}"))
+    op.execute(
+        sa.text(
+            "CREATE INDEX IF NOT EXISTS ix_settlements_waiting_lanes ON settlements (pin_id)"
+            " WHERE status = 'awaiting_signature' AND pin_id IS NOT NULL"
+        )
+    )
     rows = [{"old": old, "new": new, "why": why} for old, row in TRANSITIONS.items() for new, why in row.items()]
     op.execute(insert(s.settlement_transitions).values(rows).on_conflict_do_nothing())
     for table in (t.signing_requests, t.signing_signatures):
