@@ -336,6 +336,8 @@ class BatchStanding(BaseModel):
     status: BatchStatus
     open: tuple[str, ...] = ()
     """Settlement ids of the chunks that the engine has; at most the window."""
+    more: bool = False
+    """Whether there is room for chunks that were not handed over yet: take stock again at once."""
     counts: BatchCounts = Field(default_factory=BatchCounts)
     asset: str = ""
     amount_units: int = 0

@@ -65,7 +65,8 @@ class BatchStory:
             for settlement_id in batch.open:
                 if settlement_id not in self._settling:
                     self._settling[settlement_id] = asyncio.create_task(self._settle(settlement_id, batch_id))
-            await workflow.wait_condition(lambda: self._news)
+            if not batch.more:
+                await workflow.wait_condition(lambda: self._news)
             await self._begin_anew_when_long(batch_id)
 
     @workflow.signal

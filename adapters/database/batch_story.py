@@ -7,6 +7,7 @@ left open. A story that was lost begins again where the record stands.
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -18,6 +19,7 @@ from activities.settlement_parts import Settlement
 from adapters.database.batch_rows import change_batch, find_batch, lock_batch, standing_of, tell_of_batch
 from adapters.database.batches_tables import batch_rows, batches, chunks
 from adapters.database.engine import Database
+from adapters.database.settlements_tables import settlements
 from domain.address import account_of
 from domain.batch import (
     AfterFailure,
@@ -37,6 +39,9 @@ from domain.payout import PayoutTerms
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, SigningMode
 
 _PAID: Final = 0
+_AT_ONCE: Final = 20
+"""So many chunks are handed over in one transaction; the first are with the engine while the next are."""
+_FINAL: Final = tuple(status for status in SettlementStatus if status.final)
 _ENDS: Final = {
     BatchStatus.CANCELLING: BatchStatus.CANCELLED,
     BatchStatus.RUNNING: BatchStatus.COMPLETED,
@@ -90,7 +95,7 @@ class BatchDesk:
             await connection.execute(
                 update(batches).where(batches.c.number == batch.number).values(seen_version=batches.c.version)
             )
-            return standing_of(await _Stock(connection, self._settlements, self._rules, batch, at).take())
+            return await _Stock(connection, self._settlements, self._rules, batch, at).take()
 
 
 class _Stock:
@@ -105,31 +110,39 @@ class _Stock:
         self._batch = batch
         self._at = at
         self._open = len(batch.open)
+        self._untold: set[str] = set()
+        """Settled on the ledger, without word who of the rows was paid: there is nothing left to settle."""
 
-    async def take(self) -> Batch:
+    async def take(self) -> BatchStanding:
         """Record, then hand over or withdraw; gives the batch as it is then."""
-        for chunk in await self._chunks(ChunkState.OPEN):
-            settlement = await self._settlements.read(self._connection, chunk.settlement_id)
-            if settlement.outcome.status.final:
-                await self._record(chunk, settlement)
+        for chunk in await self._chunks(ChunkState.OPEN, ended=True):
+            await self._record(chunk, await self._settlements.read(self._connection, chunk.settlement_id))
+        more = False
         if self._batch.status is BatchStatus.RUNNING:
-            await self._hand_over()
+            more = await self._hand_over()
         elif self._batch.status is BatchStatus.CANCELLING:
             await self._withdraw()
-        return await self._end()
+        standing = standing_of(await self._end())
+        return standing.model_copy(
+            update={"open": tuple(opened for opened in standing.open if opened not in self._untold), "more": more}
+        )
 
     # Handing over
 
-    async def _hand_over(self) -> None:
-        """Fill the window. A chunk that cannot be handed over is divided, and its halves take their turn."""
-        while self._batch.status is BatchStatus.RUNNING and self._open < self._rules.window:
-            planned = await self._chunks(ChunkState.PLANNED, limit=self._rules.window - self._open)
-            if not planned:
-                return
-            for chunk in planned:
-                await self._hand_over_one(chunk)
-                if self._batch.status is not BatchStatus.RUNNING:
-                    return
+    async def _hand_over(self) -> bool:
+        """Fill the window, some at a time; whether there are more and room for them.
+
+        A chunk that cannot be handed over is divided, and its halves take their turn.
+        """
+        room = min(self._rules.window - self._open, _AT_ONCE)
+        planned = await self._chunks(ChunkState.PLANNED, limit=room) if room > 0 else ()
+        for chunk in planned:
+            await self._hand_over_one(chunk)
+            if self._batch.status is not BatchStatus.RUNNING:
+                return False
+        if self._open >= self._rules.window or not planned:
+            return False
+        return bool(await self._chunks(ChunkState.PLANNED, limit=1))
 
     async def _hand_over_one(self, chunk: Row[Any]) -> None:
         intent, blocked = await self._intent(chunk)
@@ -185,6 +198,7 @@ class _Stock:
             return
         outcomes = bytes(outcome.outcomes) if settlement.intent.partial else bytes([_PAID])
         if len(outcomes) != chunk.rows:
+            self._untold.add(chunk.settlement_id)
             sentence = f"the ledger has {chunk.settlement_id}, and not yet who of its {chunk.rows} rows was paid"
             await self._stop(SettlementOutcome.failed(chunk.settlement_id, "outcome_unknown", sentence))
             return
@@ -286,11 +300,12 @@ class _Stock:
             .where(chunks.c.batch == self._batch.number, chunks.c.state == ChunkState.PLANNED)
             .values(state=ChunkState.CANCELLED)
         )
-        for chunk in await self._chunks(ChunkState.OPEN):
+        for chunk in await self._chunks(ChunkState.OPEN, ended=False):
             settlement = await self._settlements.read(self._connection, chunk.settlement_id)
             # What has left us is followed to its end: only what is unsent is withdrawn.
-            if not settlement.status.final and not settlement.status.in_flight:
-                await self._settlements.control(self._connection, chunk.settlement_id, Control.CANCEL)
+            if not settlement.status.in_flight:
+                with suppress(Conflict):  # it ended just now
+                    await self._settlements.control(self._connection, chunk.settlement_id, Control.CANCEL)
 
     async def _end(self) -> Batch:
         batch = await find_batch(self._connection, self._batch.batch_id)
@@ -304,13 +319,21 @@ class _Stock:
         await tell_of_batch(self._connection, batch, kind, at=self._at)
         return batch
 
-    async def _chunks(self, state: ChunkState, *, limit: int | None = None) -> tuple[Row[Any], ...]:
+    async def _chunks(
+        self, state: ChunkState, *, limit: int | None = None, ended: bool | None = None
+    ) -> tuple[Row[Any], ...]:
+        """Chunks in their order; with `ended` only those whose settlement is final, or is not."""
         query = (
             select(chunks.c.key, chunks.c.settlement_id, chunks.c.rows, chunks.c.amount_units, chunks.c.tries)
             .where(chunks.c.batch == self._batch.number, chunks.c.state == state)
             .order_by(chunks.c.ordinal)
             .limit(limit)
         )
+        if ended is not None:
+            final = settlements.c.status.in_(_FINAL)
+            query = query.join(settlements, settlements.c.id == chunks.c.settlement_id).where(
+                final if ended else ~final
+            )
         return tuple((await self._connection.execute(query)).all())
 
     async def _change(self, chunk: Row[Any], **values: Any) -> None:
