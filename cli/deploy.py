@@ -55,12 +55,13 @@ class Deployed:
     @property
     def environment(self) -> dict[str, str]:
         """The ids under the settings' names."""
-        return {
+        ids = {
             "SLA_CONTRACT_ID": self.sla,
             "USDC_TOKEN_ADDRESS": self.usdc,
             "NOCIQ_TOKEN_ADDRESS": self.nociq,
             "PAYOUT_CONTRACT_ID": self.payout,
         }
+        return ids | ({"PAYOUT_SOURCE_ACCOUNT": self.accounts["payer"]} if "payer" in self.accounts else {})
 
 
 def salt(deployment: str, contract: str) -> bytes:
@@ -167,7 +168,7 @@ class _LocalDeployment:
             self._payouts.top_up(payout, nociq, self._nociq_issuer, PAYOUT_NOCIQ),
             self._give_xlm(payout, native),
         )
-        public = {role: keypair.public_key for role, keypair in accounts.items()}
+        public = {role: keypair.public_key for role, keypair in accounts.items()} | {"payer": self._payer}
         return Deployed(sla, usdc, nociq, native, payout, public)
 
     @property

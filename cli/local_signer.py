@@ -86,6 +86,13 @@ class LocalSigner:
             given |= softhsm_environment(self._state / "softhsm")
         return given
 
+    def withheld(self) -> tuple[str, ...]:
+        """Variables that worker and API do not get: secrets of signers that are not asked for."""
+        of_signers = ((PayoutSigner.HOT, PAYER), (PayoutSigner.PKCS11, _PIN))
+        return tuple(
+            f"{name.upper()}_FILE" for signer, name in of_signers if signer not in self.settings.payout_signers
+        )
+
     async def prepare(self, tell: Tell) -> dict[str, str]:
         """Have each signer's key, and have it among the payer's signers; gives their accounts by signer.
 

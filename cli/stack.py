@@ -304,6 +304,8 @@ class Stack:
         began = self._begin("signer")
         keys = await self._signer.prepare(lambda what: self._progress.doing("signer", what))
         self._environment |= self._signer.environment()
+        for name in self._signer.withheld():
+            self._environment.pop(name, None)
         self.facts.signer = {
             "payout_signer": str(self.settings.payout_signer),
             "payer": self._signer.payer,

@@ -100,6 +100,10 @@ def test_keys_in_a_kms_and_an_hsm_pay_are_kept_and_replaced_when_lost(up: Up) ->
     checks = {line["check"]: line["level"] for line in json.loads(doctor.stdout)["checks"]}
     assert {checks[f"payout signer {name}"] for name in ("kms", "pkcs11", "external")} == {"ok"}
 
+    worker = psutil.Process(up.pid_of("worker")).environ()
+    assert "PAYOUT_PKCS11_PIN_FILE" in worker
+    assert "PAYOUT_HOT_SIGNER_SECRET_FILE" not in worker, "the payer's own key is for hot signing only"
+
     kms = up.pid_of("kms")
     listens = [each.laddr for each in psutil.Process(kms).net_connections() if each.status == psutil.CONN_LISTEN]
     assert {(address.ip, address.port) for address in listens} == {("127.0.0.1", int(up.environment["KMS_PORT"]))}
