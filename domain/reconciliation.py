@@ -79,7 +79,7 @@ class Reconciliation(BaseModel):
     """What was compared, and every difference that was found.
 
     Events are read from `first_ledger`, the oldest that the RPC keeps, to `last_ledger`. What was paid before is
-    known by its marker alone: whether it was paid, and neither how much nor what the record lacks.
+    known by its marker alone: that it was paid, and of a payout how much, but not what the record lacks.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -139,19 +139,31 @@ def under_way(record: RecordedPayment) -> bool:
     return record.status is SettlementStatus.QUEUED or record.status.in_flight
 
 
-def compare_unseen(record: RecordedPayment, marker: MarkerState) -> Difference | None:
-    """Hold a confirmed settlement without an event against its marker, which outlives all events."""
+def compare_unseen(
+    record: RecordedPayment, marker: MarkerState, moved_units: int | None = None
+) -> Difference | None:
+    """Hold a confirmed settlement without an event against its marker, which outlives all events.
+
+    `moved_units` is what the marker says was moved; None where it does not say.
+    """
     if marker is MarkerState.PAID:
-        return None
-    there = "its id was voided" if marker is MarkerState.VOID else "the contract has no marker of it"
+        if moved_units is None or moved_units == record.amount_units:
+            return None
+        kind = _K.AMOUNT
+        sentence = f"{units(moved_units)} was paid, and the record says {units(record.amount_units)}"
+    else:
+        kind = _K.ONLY_IN_RECORD
+        there = "its id was voided" if marker is MarkerState.VOID else "the contract has no marker of it"
+        sentence = f"the record says that it was paid, and {there}"
     return Difference(
-        kind=_K.ONLY_IN_RECORD,
-        sentence=f"the record says that it was paid, and {there}",
+        kind=kind,
+        sentence=sentence,
         marker_id=record.marker_id,
         settlement_id=record.settlement_id,
         status=record.status,
         contract=record.contract,
         token=record.token,
+        ledger_units=moved_units,
         record_units=record.amount_units,
         tx_hash=record.tx_hash,
         ledger=record.ledger,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from stellar_sdk import scval
+from stellar_sdk import scval, xdr
 
 from adapters.database.engine import Database
 from adapters.database.recorded_payments import confirmed_payments, payments_by_marker
@@ -132,8 +132,8 @@ class PaymentAudit:
             unseen = [payment for payment in page if payment.marker_id not in markers]
             for start in range(0, len(unseen), _KEYS_A_CALL):
                 part = unseen[start : start + _KEYS_A_CALL]
-                states = await self._markers(part)
-                found = [compare_unseen(payment, states[payment.marker_id]) for payment in part]
+                markers_of = await self._markers(part)
+                found = [compare_unseen(payment, *markers_of[payment.marker_id]) for payment in part]
                 by_marker += found.count(None)
                 differences += [difference for difference in found if difference is not None]
                 beat()
@@ -141,15 +141,20 @@ class PaymentAudit:
                 return recorded, by_marker, differences
             after = page[-1].settlement_id
 
-    async def _markers(self, payments: Sequence[RecordedPayment]) -> dict[str, MarkerState]:
+    async def _markers(self, payments: Sequence[RecordedPayment]) -> dict[str, tuple[MarkerState, int | None]]:
         keys = {
             payment.marker_id: marker_key(payment.contract, payment.marker_id).to_xdr() for payment in payments
         }
         found = (await self._rpc.ledger_entries(list(keys.values()))).by_key
         return {
-            marker_id: marker_of(found[key].data).state if key in found else MarkerState.ABSENT
+            marker_id: _told(found[key].data) if key in found else (MarkerState.ABSENT, None)
             for marker_id, key in keys.items()
         }
+
+
+def _told(data: xdr.LedgerEntryData) -> tuple[MarkerState, int | None]:
+    marker = marker_of(data)
+    return marker.state, marker.moved_units
 
 
 def payment_of(event: ContractEvent) -> LedgerPayment:

@@ -336,15 +336,16 @@ class Rpc:
     async def events(
         self, start: int | None, *, cursor: str | None = None, contracts: Sequence[str], names: Sequence[str]
     ) -> EventPage:
-        """Events of these contracts whose first topic is one of the symbols `names`, from `start` or `cursor` on.
+        """Events of these contracts, of three topics of which the first is one of the symbols `names`.
 
-        One answer reads as far as 10,000 events or ledgers; go on from its cursor.
+        They are read from `start`, or from `cursor` on. One answer reads as far as 10,000 events or ledgers: go on
+        from its cursor.
 
         Raises:
             Refused: `start` is not in the node's range.
         """
         pagination: dict[str, Any] = {"limit": _EVENTS_MAX}
-        topics = [[scval.to_symbol(name).to_xdr(), "**"] for name in names]
+        topics = [[scval.to_symbol(name).to_xdr(), "*", "*"] for name in names]
         filters = [{"type": "contract", "contractIds": list(contracts), "topics": topics}]
         params: dict[str, Any] = {"pagination": pagination, "filters": filters}
         if cursor is not None:

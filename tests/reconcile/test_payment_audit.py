@@ -102,3 +102,6 @@ async def test_a_payment_found_by_its_marker_alone_is_no_difference(payouts: Pay
     assert (recent.in_record, every.in_record, every.by_marker) == (0, 1, 1)
     assert recent.same
     assert every.same
+    await payouts.tamper("UPDATE settlements SET amount_units = 5")
+    (difference,) = (await audit.compare(everything=True)).differences
+    assert (difference.kind, difference.ledger_units) == (DifferenceKind.AMOUNT, Amount.of(10).units)

@@ -41,7 +41,7 @@ async def test_what_waits_is_shown_whole_signed_and_paid_once(gap: Gap, signing:
     found = await gap.until(payout_id, "confirmed")
     assert found["tx_hash"]
     assert await gap.received() - before == Amount.parse("12.5")
-    again = await gap.sign(answer="y\n")
+    again = await gap.sign("--only", payout_id, answer="y\n")
     assert (again.status, "Nothing waits" in again.text) == (0, True)
     assert await gap.received() - before == Amount.parse("12.5")
 
