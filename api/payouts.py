@@ -5,42 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import structlog
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from adapters.database.audit import record
 from adapters.database.payout_rows import find_payout
 from adapters.database.payouts_reading import PayoutFilter, list_payouts
-from adapters.stellar.assets import ASSET_RIGHT, token_of
 from api.access import needs
 from api.controls import Action
 from api.deps import Deps, Parts
 from api.exact import ExactJSONResponse
-from api.fields import Body, Instant, MoneyText
+from api.fields import Body, Instant
 from api.once import IdempotencyKey
+from api.payout_request import CreatePayout, understood
 from api.payout_views import CreatedPayout, PayoutsView, PayoutView, PayoutWhyView, payout_view
 from api.problems import may_answer
-from domain.address import RECIPIENT_RIGHT, recipient_of
-from domain.errors import InvalidInput, NotFound, Refused, Unavailable
-from domain.money import Amount
-from domain.payout import (
-    KEY_PATTERN,
-    PAYOUT_ID_PATTERN,
-    RESERVED_IDS,
-    Payout,
-    PayoutMode,
-    PayoutPhase,
-    PayoutRequest,
-    Waits,
-    waits_for,
-)
+from domain.errors import NotFound, Refused, Unavailable
+from domain.payout import Payout, PayoutMode, PayoutPhase, Waits, waits_for
+from domain.payout_request import PAYOUT_ID_PATTERN, PayoutRequest
 from domain.people import Caller, Scope
-from domain.settlement import SettlementStatus, SigningMode
+from domain.settlement import SettlementStatus
 
 _log = structlog.get_logger("api.payouts")
 router: Final = APIRouter(prefix="/api/v1/payouts", tags=["payouts"])
@@ -51,131 +40,6 @@ Controller = Annotated[Caller, Depends(needs(Scope.PAYMENTS_CONTROL))]
 PayoutId = Annotated[str, Path(pattern=PAYOUT_ID_PATTERN, examples=["round-1-winner-1"])]
 _BUILT_WITHIN_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.05
-
-
-def _recipient(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(RECIPIENT_RIGHT)
-    try:
-        return recipient_of(value.strip())
-    except InvalidInput as error:
-        raise ValueError("; ".join(error.details.values())) from None
-
-
-def _memo(value: Any) -> Any:
-    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if text is None or (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 20):
-        return text
-    raise ValueError("a whole number up to 18446744073709551615: contract payments carry no other memo")
-
-
-def _asset(value: Any) -> str:
-    try:
-        token_of(value.strip(), "")
-    except (AttributeError, InvalidInput):
-        raise ValueError(ASSET_RIGHT) from None
-    return str(value.strip())
-
-
-def _some(value: Amount) -> Amount:
-    if value.units == 0:
-        raise ValueError("more than 0")
-    return value
-
-
-def _not_reserved(value: str) -> str:
-    if value in RESERVED_IDS:
-        raise ValueError("another id: this word is a path of its own")
-    return value
-
-
-Recipient = Annotated[
-    str,
-    BeforeValidator(_recipient),
-    WithJsonSchema(
-        {"type": "string", "pattern": "^[GMC][A-Z2-7]{55,68}$", "description": f"Who is paid: {RECIPIENT_RIGHT}."}
-    ),
-]
-AssetText = Annotated[
-    str,
-    BeforeValidator(_asset),
-    WithJsonSchema({"type": "string", "maxLength": 69, "description": ASSET_RIGHT, "examples": ["XLM"]}),
-]
-
-
-class CreatePayout(Body):
-    """Whom to pay, how much of what, once for this idempotency key."""
-
-    payout_id: Annotated[
-        str, Field(pattern=PAYOUT_ID_PATTERN, examples=["round-1-winner-1"]), AfterValidator(_not_reserved)
-    ]
-    destination_account: Recipient
-    amount: Annotated[MoneyText, AfterValidator(_some)]
-    asset: AssetText
-    idempotency_key: Annotated[str, Field(pattern=KEY_PATTERN)] | None = Field(
-        default=None,
-        description="Here or as the header `Idempotency-Key`; where both are sent they must agree. Kept for good.",
-        examples=["round-1:winner-1:2026-02-22"],
-    )
-    memo: Annotated[
-        str | None,
-        BeforeValidator(_memo),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string", "pattern": "^[0-9]{1,20}$"},
-                    {"type": "integer", "minimum": 0, "maximum": 2**64 - 1},
-                    {"type": "null"},
-                ],
-                "description": "A number, with an account (G…): it is paid to the muxed account (M…).",
-            }
-        ),
-    ] = None
-    not_before: Instant | None = Field(default=None, description="Not handed over before this time.")
-    ordered: bool = Field(
-        default=False, description="Strictly after all earlier ordered payouts of the same payer have ended."
-    )
-    signing: SigningMode | None = Field(default=None, description="Without it as PAYOUT_SIGNING says.")
-    signer: Literal["hot", "kms", "pkcs11", "external"] | None = Field(
-        default=None, description="One of PAYOUT_SIGNERS_OFFERED; without it as PAYOUT_SIGNER says."
-    )
-    mode: Literal["build_only"] | None = Field(
-        default=None, description="`build_only`: it ends as an unsigned envelope, whatever the settings say."
-    )
-
-
-def _understood(deps: Deps, body: CreatePayout, header: str | None) -> PayoutRequest:
-    """Put header, address, memo and asset together.
-
-    Raises:
-        InvalidInput: naming the fields.
-    """
-    key = body.idempotency_key or header
-    if key is None:
-        raise InvalidInput(
-            "idempotency_key is needed",
-            idempotency_key="here, or as the header Idempotency-Key: any text of your own",
-        )
-    if header is not None and header != key:
-        raise InvalidInput(
-            "two idempotency keys were sent", idempotency_key="the same as in the header Idempotency-Key"
-        )
-    paid_to = recipient_of(body.destination_account, body.memo, field="destination_account")
-    return PayoutRequest(
-        payout_id=body.payout_id,
-        idempotency_key=key,
-        destination=body.destination_account,
-        paid_to=paid_to,
-        amount_units=body.amount.units,
-        asset=body.asset,
-        token=token_of(body.asset, deps.payouts.network_passphrase),
-        memo=body.memo,
-        not_before=body.not_before,
-        ordered=body.ordered,
-        signing=body.signing,
-        signer=body.signer,
-        build_only=body.mode is not None,
-    )
 
 
 _CREATED: Final[dict[int | str, dict[str, Any]]] = {
@@ -197,7 +61,7 @@ _CREATED: Final[dict[int | str, dict[str, Any]]] = {
 @router.post("", status_code=201, response_model=CreatedPayout, responses=_CREATED)
 async def create_payout(deps: Parts, caller: Writer, body: CreatePayout, key: IdempotencyKey = None) -> Response:
     """Ask for a payout. The same key and payload again is the same payout; it is paid once, whatever fails."""
-    request = _understood(deps, body, key)
+    request = understood(deps, body, key)
     payout, new = await _accept(deps, caller, request)
     status = 201 if new else 200
     if not payout.ended and not await _awake(payout, lambda: deps.payouts.stories.payout_accepted(payout)):

@@ -18,7 +18,8 @@ from api.exact import ExactJSONResponse
 from api.fields import Body, WalletAddress
 from api.problems import may_answer
 from domain.errors import HoldfastError, InvalidInput, NotFound
-from domain.payout import PAYOUT_ID_PATTERN, settlement_id_of
+from domain.payout import settlement_id_of
+from domain.payout_request import PAYOUT_ID_PATTERN
 from domain.people import Caller, Scope
 from domain.signing import (
     SIGNATURES_MAX,

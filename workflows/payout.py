@@ -98,7 +98,9 @@ class PayoutStory:
                     self._show(
                         PayoutStanding(payout_id=self._id, phase=PayoutPhase.SETTLING, status=outcome.status)
                     )
-                    await self._wait_for_news(until=outcome.expires_at)
+                    # A request ends by the ledger's clock, which may be behind ours: not before a pause either.
+                    pause = self._pause()
+                    await self._wait_for_news(until=max(outcome.expires_at or pause, pause))
             payout = await self._take_stock()
             if payout.ended:
                 break
@@ -169,8 +171,7 @@ class PayoutStory:
         match waits_for(payout, at=workflow.now()):
             case Waits.LEDGER:
                 if self._rounds > 0:
-                    pause = min(timedelta(seconds=2 ** min(self._rounds - 1, 10)), _PAUSE_MAX)
-                    await self._wait_for_news(until=workflow.now() + pause)
+                    await self._wait_for_news(until=self._pause())
                 return True
             case Waits.SIGNATURE:
                 # The engine says until when: its walk ends at once.
@@ -182,18 +183,22 @@ class PayoutStory:
                 await self._wait_for_news(until=wakes_at(payout, at=workflow.now()))
                 return False
 
+    def _pause(self) -> datetime:
+        """When to look again at what walks have not ended: ever later."""
+        return workflow.now() + min(timedelta(seconds=2 ** min(max(self._rounds - 1, 0), 10)), _PAUSE_MAX)
+
     async def _wait_for_news(self, *, until: datetime | None) -> None:
         if until is None:
             await workflow.wait_condition(lambda: self._news)
-            return
-        left = until - workflow.now()
-        if left > timedelta(0):
-            try:
+        elif not self._news and until > workflow.now():
+            with contextlib.suppress(TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._news, timeout=left, timeout_summary=f"until {until:%Y-%m-%d %H:%M:%S} UTC"
+                    lambda: self._news,
+                    timeout=until - workflow.now(),
+                    timeout_summary=f"until {until:%Y-%m-%d %H:%M:%S} UTC",
                 )
-            except TimeoutError:
-                return
+        if self._news:
+            self._rounds = 0
 
     async def _wake_next(self) -> None:
         """Tell the next ordered payout that its turn has come; where that fails, the sweeper does."""

@@ -15,7 +15,8 @@ from adapters.database.settlements_tables import settlements
 from domain.errors import NotFound
 from domain.events import EventType
 from domain.money import Amount
-from domain.payout import Payout, PayoutRequest, settlement_id_of
+from domain.payout import Payout, settlement_id_of
+from domain.payout_request import PayoutRequest
 
 _OURS: Final = tuple(PayoutRequest.model_fields)
 _BOTH: Final = frozenset({"reason_code", "reason"})

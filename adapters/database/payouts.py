@@ -30,15 +30,14 @@ from domain.events import EventType
 from domain.payout import (
     Payout,
     PayoutPhase,
-    PayoutRequest,
     PayoutTerms,
     check_approver,
     check_phase,
-    check_same,
     payout_intent,
     settlement_id_of,
 )
 from domain.payout_policy import PayoutPolicy
+from domain.payout_request import PayoutRequest, check_same
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 
 _IN_ORDER: Final = "payouts in order of "
@@ -249,7 +248,7 @@ class PayoutBook:
             Conflict: `wrong_state`: it has ended, or is being cancelled.
         """
         payout = await _lock_unended(connection, payout_id)
-        if payout.phase is PayoutPhase.SETTLING:
+        if _is_with_engine(payout):
             await self._settlements.control(connection, payout.settlement_id, Control.HOLD)
         if not payout.held:
             await tell_of(connection, payout_id, EventType.PAYOUT_HELD, at=at, more={"by": by})
@@ -262,7 +261,7 @@ class PayoutBook:
             Conflict: `wrong_state`: it has ended, or is being cancelled.
         """
         payout = await _lock_unended(connection, payout_id)
-        if payout.phase is PayoutPhase.SETTLING:
+        if _is_with_engine(payout):
             await self._settlements.control(connection, payout.settlement_id, Control.NONE)
         if payout.held:
             await tell_of(connection, payout_id, EventType.PAYOUT_RESUMED, at=at, more={"by": by})
@@ -304,7 +303,7 @@ class PayoutBook:
         payout = await lock_payout(connection, payout_id)
         if payout.phase is PayoutPhase.CANCELLED:
             return payout
-        if payout.phase is PayoutPhase.SETTLING:
+        if _is_with_engine(payout):
             if payout.control is not Control.CANCEL:
                 await self._settlements.control(connection, payout.settlement_id, Control.CANCEL)
             return await change_payout(
@@ -358,6 +357,11 @@ AGAIN: Final[dict[str, Any]] = {
     "reason_details": {},
 }
 """What a payout forgets when it is tried again."""
+
+
+def _is_with_engine(payout: Payout) -> bool:
+    """Whether the engine may still move it; what it proved unpaid is the story's, or ours to end."""
+    return payout.phase is PayoutPhase.SETTLING and payout.status is not SettlementStatus.FAILED
 
 
 async def _lock_unended(connection: AsyncConnection, payout_id: str) -> Payout:
