@@ -358,6 +358,9 @@ def _printable(text: str) -> str:
 
 def without(rows: Iterable[Row | BadRow], blocked: Collection[str]) -> Iterator[Row | BadRow]:
     """The rows, of which those to a blocked account or contract are bad."""
+    if not blocked:
+        yield from rows
+        return
     for row in rows:
         if isinstance(row, Row) and (row.destination in blocked or account_of(row.destination) in blocked):
             yield BadRow(row.line, (Fault("destination", "it is on the blocklist: never paid"),), row.reference)

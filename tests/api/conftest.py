@@ -149,7 +149,7 @@ def parts(database: Database, stories: RecordedStories, ledger: FixedLedger, **c
             terms=TERMS,
             network_passphrase="Standalone Network ; February 2017",
         ),
-        batches=Batches(stories, FixedLimits(), POLICY, upload_bytes_max=2_000_000),
+        batches=Batches(stories, FixedLimits(), POLICY, upload_bytes_max=8_000_000),
         options=options(**changed),
     )
 

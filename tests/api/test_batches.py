@@ -16,6 +16,7 @@ from stellar_sdk import Asset, Keypair
 
 from adapters.database.batch_story import BatchDesk, BatchRules
 from domain.address import AddressKind, encode
+from domain.batch_file import ROWS_MAX
 from domain.payout import PayoutMode
 from tests.api.conftest import TERMS, Front
 from tests.api.http import Client, served
@@ -171,15 +172,21 @@ async def test_what_is_wrong_with_the_whole_names_it(
     assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
-async def test_a_file_has_a_limit_of_its_own(front: Front) -> None:
-    rows = 100_000
-    lines = "".join(f"{address},1,{n}-{m}\n" for m in range(rows // 20) for n, address in enumerate(ACCOUNTS))
-    body = f"destination,amount,reference\n{lines}"[:1_990_000].rpartition("\n")[0]
-    assert len(body) > 1_048_576
-    assert (await send(front, body, path="/check")).status_code == 200
+async def test_a_hundred_thousand_rows_are_one_batch(front: Front) -> None:
+    """Six megabytes, far above BODY_BYTES_MAX; every row is there, in calls of ten."""
+    people = (encode(AddressKind.ACCOUNT, number.to_bytes(32, "big")) for number in range(ROWS_MAX))
+    text = "destination,amount\n" + "".join(f"{one},0.01\n" for one in people)
+    answer = await send(front, text)
+    assert answer.status_code == 201, answer.text
+    batch = answer.json()
+    assert (batch["counts"]["waiting"], batch["calls"], batch["amount"]) == (ROWS_MAX, ROWS_MAX // 10, 1_000)
+    last = await front.viewer.get(f"/api/v1/batches/{batch['id']}/rows", params={"cursor": str(ROWS_MAX - 1)})
+    assert [row["line"] for row in last.json()["rows"]] == [ROWS_MAX + 1]
 
+
+async def test_a_file_has_a_limit_of_its_own(front: Front) -> None:
     async def chunked() -> Any:
-        for _ in range(201):
+        for _ in range(801):
             yield b"x" * 10_000
 
     streamed = await front.operations.post(
