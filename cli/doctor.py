@@ -118,7 +118,9 @@ async def _lanes(settings: Settings, database: Database, rpc: Rpc, findings: Fin
             "Set LANES_MNEMONIC before the pool's key is changed: docs/how-to/rotate-keys.md.",
         )
     async with database.begin() as connection:
-        count: int = (await connection.execute(select(func.count()).select_from(lanes_table))).scalar_one()
+        held = lanes_table.c.retired & lanes_table.c.settlement_id.is_not(None)
+        counts = select(func.count().filter(~lanes_table.c.retired), func.count().filter(held))
+        count, under_way = (await connection.execute(counts.select_from(lanes_table))).one()
     if not count:
         findings.warn("lanes", "none yet", "The first worker makes them when it starts.")
         return
@@ -139,6 +141,11 @@ async def _lanes(settings: Settings, database: Database, rpc: Rpc, findings: Fin
         findings.fail("lanes", ahead, "`holdfast reconcile`.")
     else:
         findings.ok("lanes", f"{count} of at most {settings.lanes_max}, in step with the ledger")
+    if under_way:
+        words = f"{under_way} payments are under way on lanes of the phrases before: keep LANES_MNEMONIC_PREVIOUS"
+        findings.ok("lanes before", words)
+    elif settings.lanes_phrases_previous:
+        findings.ok("lanes before", "nothing is under way on them: LANES_MNEMONIC_PREVIOUS may go")
 
 
 async def _temporal(settings: Settings, findings: Findings) -> None:

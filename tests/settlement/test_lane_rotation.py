@@ -8,6 +8,9 @@ from stellar_sdk.sep.mnemonic import StellarMnemonic
 
 from adapters.database.settlements_tables import lanes, pins
 from adapters.stellar.lanes import LaneKeys
+from adapters.stellar.rpc import Rpc
+from cli.doctor import _lanes as doctor_lanes
+from cli.findings import Findings
 from domain.errors import Refused, Unavailable
 from domain.money import Amount
 from domain.settlement import SettlementStatus
@@ -71,6 +74,15 @@ async def test_when_nothing_is_under_way_the_phrase_before_may_go(bench: Bench) 
         assert done.status is SettlementStatus.CONFIRMED
 
 
+async def lanes_before(bench: Bench, **changes: object) -> str:
+    """What the doctor says of the lanes before."""
+    findings = Findings()
+    async with Rpc(bench.world.url) as rpc:
+        await doctor_lanes(bench.settings(**changes), bench.database, rpc, findings)
+    assert not findings.failed
+    return next(line.finding for line in findings.lines if line.check == "lanes before")
+
+
 async def test_the_phrase_of_a_payment_under_way_must_not_go(bench: Bench) -> None:
     after = phrase()
     async with bench.engine() as engine:
@@ -82,8 +94,11 @@ async def test_the_phrase_of_a_payment_under_way_must_not_go(bench: Bench) -> No
         async with bench.engine(lanes_mnemonic=after):
             pass
     assert settlement_id in caught.value.message
+    rotated = {"lanes_mnemonic": after, "lanes_mnemonic_previous": bench.mnemonic}
+    assert (await lanes_before(bench, **rotated)).startswith("1 payments are under way")
     async with bench.engine(lanes_mnemonic=after, lanes_mnemonic_previous=bench.mnemonic) as engine:
         assert (await until_final(engine, settlement_id)).status is SettlementStatus.CONFIRMED
+    assert (await lanes_before(bench, **rotated)).endswith("LANES_MNEMONIC_PREVIOUS may go")
 
 
 async def test_twice_rotated_each_phrase_ends_its_own(bench: Bench) -> None:
