@@ -59,18 +59,20 @@ async def test_an_ordered_payout_keeps_those_behind_it_waiting_until_it_has_ende
 
 
 async def test_a_held_payout_goes_on_when_it_is_resumed(street: Street) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=1)
-    payout_id = (await street.post(not_before=soon.isoformat()))["transaction"]["id"]
-    held = await street.act(payout_id, "hold")
-    assert (held.status_code, held.json()["waits_for"]) == (200, "resume")
-    other = (await street.post(not_before=(soon + timedelta(seconds=1)).isoformat()))["transaction"]["id"]
+    payout_id = (await street.post(amount="10001"))["transaction"]["id"]
+    assert (await street.act(payout_id, "hold")).status_code == 200
+    approved = await street.act(payout_id, "approve", by=street.admin)
+    assert approved.json()["waits_for"] == "resume"
+    other = (await street.post())["transaction"]["id"]
     await street.until(other, "confirmed")
-    assert (await street.get(payout_id))["status"] == "accepted", "its time has come, and it is held"
+    assert (await street.get(payout_id))["status"] == "accepted", "it is agreed to, and it is held"
     assert (await street.act(payout_id, "resume")).status_code == 200
     await street.until(payout_id, "confirmed")
     assert await street.told(payout_id) == [
         "payout.created",
+        "payout.awaiting_approval",
         "payout.held",
+        "payout.approved",
         "payout.resumed",
         "payout.submitted",
         "payout.confirmed",
