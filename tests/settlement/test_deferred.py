@@ -105,6 +105,24 @@ async def test_the_request_is_there_before_anybody_is_told_and_its_envelope_cann
     assert await payouts.paid_units() - before == PRICE
 
 
+async def test_it_is_the_lanes_signature_alone_that_an_envelope_lacks(
+    payouts: Payouts, ledger: LocalLedger
+) -> None:
+    """So that what the other tests submit does not land for another reason."""
+    before = await payouts.paid_units()
+    async with payouts.engine() as engine:
+        request = await payouts.asked(engine)
+        pin = (await engine.book.load(request.settlement_id)).pin
+        assert pin is not None
+        by_payer = sign(request, payouts.payer)
+        assert not await lands(ledger, by_payer)
+        assert await lands(ledger, engine.ledger.sign_last(by_payer, pin.lane, {}))
+        # The engine finds the marker, whoever sent it.
+        await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
+        assert (await until_final(engine, request.settlement_id)).status is SettlementStatus.CONFIRMED
+    assert await payouts.paid_units() - before == PRICE
+
+
 async def test_an_expired_request_is_asked_for_anew_on_the_same_lane_and_number(
     payouts: Payouts, ledger: LocalLedger
 ) -> None:
