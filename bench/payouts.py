@@ -32,7 +32,7 @@ CLOSE_MS: Final = 1000
 PUBLIC_CLOSE_MS: Final = 5000
 """About what the public network takes."""
 WAITING: Final = (1_000,)
-"""How many wait for a signature when memory and `why` are looked at; `--waiting 20000` adds to it."""
+"""How many wait for a signature when memory and `why` are looked at; `--waiting N`, once for each, instead."""
 _WARM_UP: Final = 2 * IN_FLIGHT
 _WINDOW: Final = 200
 _WINDOWS: Final = 4
@@ -130,7 +130,8 @@ async def measure(ceiling: ScenarioResult, *, waiting: tuple[int, ...] = WAITING
         idle = await beside(run.listen(), _idle(run, "idle", _IDLE, CLOSE_MS))
         events = await _events(place, [payout_story_id(f"load-{number}") for number in range(_HISTORIES)])
         batch = await beside(run.listen(), _batch(run))
-        left = [await _unsigned(run, number) for number in waiting]
+        sizes = (0, *sorted(waiting))
+        left = [await _unsigned(run, before, number) for before, number in itertools.pairwise(sizes)]
         await asyncio.to_thread(place.close_every, PUBLIC_CLOSE_MS)
         public = await beside(run.listen(), _idle(run, "public", _IDLE_PUBLIC, PUBLIC_CLOSE_MS))
     single = Figure.of(
@@ -294,10 +295,10 @@ class _Unsigned:
         ]
 
 
-async def _unsigned(run: _Run, number: int) -> _Unsigned:
-    """Ask for so many payouts that an outside signer is to sign by authorization entry, and sign none."""
-    name = f"unsigned-{number}"
-    numbers = iter(range(number))
+async def _unsigned(run: _Run, before: int, number: int) -> _Unsigned:
+    """Ask for payouts that an outside signer is to sign by authorization entry, up to `number`; sign none."""
+    name = "unsigned"
+    numbers = iter(range(before, number))
     began = time.monotonic()
 
     async def post() -> None:
@@ -306,9 +307,9 @@ async def _unsigned(run: _Run, number: int) -> _Unsigned:
 
     await asyncio.gather(*(post() for _ in range(_POSTS_AT_ONCE)))
 
-    for one in range(max(0, number - _POSTS_AT_ONCE), number):
+    for one in range(max(before, number - _POSTS_AT_ONCE), number):
         await run.until(f"{name}-{one}", "awaiting_signature", look_seconds=0.05)
-    rate = number / (time.monotonic() - began)
+    rate = (number - before) / (time.monotonic() - began)
     why = await _timed(_ASKED, lambda index: run.get(f"/api/v1/payouts/{name}-{index * number // _ASKED}/why"))
     listed = await _timed(10, lambda _index: run.get("/api/v1/signing-requests?limit=200"))
     return _Unsigned(number, rate, run.place.memory_mb("worker"), why, listed)
