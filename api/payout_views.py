@@ -70,7 +70,17 @@ class PayoutView(BaseModel):
     confirmed_at: datetime | None
 
 
-_OF_REQUEST = ("paid_to", "asset", "token", "memo", "idempotency_key", "not_before", "ordered", "signing", "signer")
+_OF_REQUEST = (
+    "paid_to",
+    "asset",
+    "token",
+    "memo",
+    "idempotency_key",
+    "not_before",
+    "ordered",
+    "signing",
+    "signer",
+)
 
 
 def payout_view(deps: Deps, payout: Payout, *, at: datetime) -> PayoutView:
