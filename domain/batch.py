@@ -8,7 +8,8 @@ chunk's settlement is proved failed; only then do its rows go into other chunks,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,7 @@ from domain.payout import PayoutTerms
 from domain.settlement import Argument, Intent, Invocation, SettlementOutcome, SigningMode, marker_id
 
 BATCH_ID_PATTERN: Final = r"^bat[0-9a-f]{16}$"
+_ROW_KEY: Final = re.compile(r"r[0-9]+\.(?P<attempt>[0-9]+)")
 CHUNK_TRIES_MAX: Final = 3
 """So often the same chunk is tried after failures that may pass, before it is taken apart."""
 
@@ -207,6 +209,42 @@ def row_key(row: int, attempt: int) -> str:
     return f"r{row}.{attempt}"
 
 
+_ATTEMPTS_AHEAD: Final = 16
+"""So many tries of one row are looked for that a record which went back in time does not know of."""
+
+
+def heirs(key: str, rows: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """The keys under which a chunk's rows may have been paid after it: its halves, theirs, and each row's own.
+
+    `rows` are (row, attempt) in the order of their positions, as the record has them.
+    """
+    first, second = halves(key)
+    if len(rows) > 1:
+        middle = len(rows) // 2
+        for half, part in ((first, rows[:middle]), (second, rows[middle:])):
+            yield half
+            yield from heirs(half, part)
+        return
+    # Of one row the second half is the whole.
+    yield second
+    for row, attempt in rows:
+        for ahead in range(attempt + 1, attempt + 1 + _ATTEMPTS_AHEAD):
+            again = row_key(row, ahead)
+            yield again
+            yield halves(again)[1]
+
+
+def attempt_of(key: str, otherwise: int) -> int:
+    """Which try of its row a chunk is, by its key; `otherwise` where that does not say so."""
+    found = _ROW_KEY.match(key)
+    return otherwise if found is None else int(found["attempt"])
+
+
+def chunk_marker(deployment: str, batch_id: str, key: str) -> str:
+    """The contract's lock for one chunk, as hex."""
+    return marker_id(deployment, "chunk", f"{batch_id}.{key}")
+
+
 def settlement_id_of(batch_id: str, key: str) -> str:
     """The engine's name of a chunk: `chunk:bat0123456789abcdef.7`."""
     return f"chunk:{batch_id}.{key}"
@@ -223,7 +261,7 @@ def chunk_intent(
 ) -> Intent:
     """Say exactly what the engine is to settle: one call that pays `recipients` (address, units of 10⁻⁷)."""
     settlement_id = settlement_id_of(batch_id, key)
-    marker = marker_id(terms.deployment, "chunk", f"{batch_id}.{key}")
+    marker = chunk_marker(terms.deployment, batch_id, key)
     pairs = tuple(
         Argument(
             type="vec",

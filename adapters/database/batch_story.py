@@ -16,6 +16,7 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Settlement
+from adapters.database import forgotten
 from adapters.database.batch_rows import change_batch, find_batch, lock_batch, standing_of, tell_of_batch
 from adapters.database.batches_tables import batch_rows, batches, chunks
 from adapters.database.engine import Database
@@ -28,6 +29,7 @@ from domain.batch import (
     BatchStatus,
     ChunkState,
     after_failure,
+    attempt_of,
     chunk_intent,
     decimal_of,
     halves,
@@ -112,6 +114,8 @@ class _Stock:
         self._open = len(batch.open)
         self._untold: set[str] = set()
         """Settled on the ledger, without word who of the rows was paid: there is nothing left to settle."""
+        self._forgets = False
+        """Whether the record once went back in time, so that rows may have been paid under ids it lost."""
 
     async def take(self) -> BatchStanding:
         """Record, then hand over or withdraw; gives the batch as it is then."""
@@ -136,6 +140,7 @@ class _Stock:
         """
         room = min(self._rules.window - self._open, _AT_ONCE)
         planned = await self._chunks(ChunkState.PLANNED, limit=room) if room > 0 else ()
+        self._forgets = bool(planned) and await forgotten.are_there(self._connection)
         for chunk in planned:
             await self._hand_over_one(chunk)
             if self._batch.status is not BatchStatus.RUNNING:
@@ -145,6 +150,8 @@ class _Stock:
         return bool(await self._chunks(ChunkState.PLANNED, limit=1))
 
     async def _hand_over_one(self, chunk: Row[Any]) -> None:
+        if self._forgets and await self._was_cut_anew(chunk):
+            return
         intent, blocked = await self._intent(chunk)
         if blocked:
             sentence = "the destination is on the blocklist"
@@ -165,6 +172,25 @@ class _Stock:
             return
         self._open += 1
         await self._change(chunk, state=ChunkState.OPEN, tries=chunk.tries + 1)
+
+    async def _was_cut_anew(self, chunk: Row[Any]) -> bool:
+        """Whether its rows were paid under other ids before the record went back: then it is cut so again."""
+        rows = await forgotten.rows_of(self._connection, self._batch.number, chunk.key)
+        keys = await forgotten.paid_heirs(
+            self._connection,
+            self._rules.terms.deployment,
+            self._batch.batch_id,
+            chunk.key,
+            [(row.row, row.attempt) for row in rows],
+        )
+        if not keys:
+            return False
+        if len(rows) > 1:
+            await self._divide(chunk)
+        else:
+            await self._move(chunk, range(1), keys[0], attempt=attempt_of(keys[0], rows[0].attempt))
+        await self._change(chunk, state=ChunkState.DIVIDED)
+        return True
 
     async def _intent(self, chunk: Row[Any]) -> tuple[Intent, bool]:
         """What the engine is to settle, and whether one of the recipients may not be paid."""
@@ -253,28 +279,31 @@ class _Stock:
         """Put a chunk's rows into two: the first half of them, and the rest."""
         middle = chunk.rows // 2
         for key, positions in zip(halves(chunk.key), (range(middle), range(middle, chunk.rows)), strict=True):
-            if not positions:
-                continue
-            moved = await self._connection.execute(
-                update(batch_rows)
-                .where(
-                    batch_rows.c.batch == self._batch.number,
-                    batch_rows.c.chunk == chunk.key,
-                    batch_rows.c.position.between(positions.start, positions.stop - 1),
-                )
-                .values(chunk=key, position=batch_rows.c.position - positions.start)
-                .returning(batch_rows.c.amount_units)
+            if positions:
+                await self._move(chunk, positions, key)
+
+    async def _move(self, chunk: Row[Any], positions: range, key: str, **values: Any) -> None:
+        """Put some of a chunk's rows into another one."""
+        moved = await self._connection.execute(
+            update(batch_rows)
+            .where(
+                batch_rows.c.batch == self._batch.number,
+                batch_rows.c.chunk == chunk.key,
+                batch_rows.c.position.between(positions.start, positions.stop - 1),
             )
-            await self._connection.execute(
-                insert(chunks).values(
-                    batch=self._batch.number,
-                    key=key,
-                    state=ChunkState.PLANNED,
-                    settlement_id=settlement_id_of(self._batch.batch_id, key),
-                    rows=len(positions),
-                    amount_units=sum(moved.scalars()),
-                )
+            .values(chunk=key, position=batch_rows.c.position - positions.start, **values)
+            .returning(batch_rows.c.amount_units)
+        )
+        await self._connection.execute(
+            insert(chunks).values(
+                batch=self._batch.number,
+                key=key,
+                state=ChunkState.PLANNED,
+                settlement_id=settlement_id_of(self._batch.batch_id, key),
+                rows=len(positions),
+                amount_units=sum(moved.scalars()),
             )
+        )
 
     async def _stop(self, outcome: SettlementOutcome) -> None:
         """Have a person look; the first reason stands until they resume."""

@@ -202,3 +202,13 @@ sends: Final = Table(
     Column("created_at", _INSTANT, nullable=False, server_default=func.now()),
     comment="Fee bumps, written ahead of the first byte.",
 )
+
+forgotten_payments: Final = Table(
+    "forgotten_payments",
+    metadata,
+    Column("marker_id", Text, primary_key=True),
+    Column("tx_hash", Text, nullable=False),
+    Column("ledger", BigInteger, nullable=False),
+    Column("found_at", _INSTANT, nullable=False, server_default=func.now()),
+    comment="Paid by our lanes, and lost with the record: what was cut anew since a backup is paid by other ids.",
+)

@@ -16,6 +16,7 @@ from stellar_sdk import StrKey, xdr
 from activities.settlement_parts import Settlement
 from adapters.database.audit import record
 from adapters.database.engine import Database
+from adapters.database.forgotten import Forgotten, chunks_paid_otherwise, remember
 from adapters.database.heads import HeadBook
 from adapters.database.settlements import SettlementBook
 from adapters.database.settlements_tables import lanes as lanes_table
@@ -25,7 +26,7 @@ from adapters.stellar.entries import account_key, account_state
 from adapters.stellar.ledger import inner_transaction, marker_of
 from adapters.stellar.rpc import Landed, LedgerHead, Rpc
 from domain.errors import Refused
-from domain.settlement import MarkerState, SettlementStatus
+from domain.settlement import Control, MarkerState, SettlementStatus
 
 _KEYS_A_CALL: Final = 200
 _OUTAGE_NUMBER: Final = re.compile(r"OUT(?P<number>[0-9]{1,12})")
@@ -41,6 +42,8 @@ class LostPayment:
     lane: str
     sequence: int
     subject: str
+    marker_id: str | None = None
+    """The id (hex) under which it paid; None where it is no call of a contract of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,14 @@ class Reconciled:
 class Reconciler:
     """Reads the ledger, mends the record, and only then lets sending begin again."""
 
-    def __init__(self, *, database: Database, rpc: Rpc, book: SettlementBook, heads: HeadBook) -> None:
+    def __init__(
+        self, *, database: Database, rpc: Rpc, book: SettlementBook, heads: HeadBook, deployment: str
+    ) -> None:
         self._database = database
         self._rpc = rpc
         self._book = book
         self._heads = heads
+        self._deployment = deployment
 
     async def run(self, *, by: str) -> Reconciled:
         """Reconcile the record with the ledger.
@@ -80,6 +86,7 @@ class Reconciler:
         lost = await self._lost(since, latest.sequence)
         moved = await self._move_lanes()
         found = await self._find_paid()
+        await self._withdraw_paid_otherwise(lost)
         await self._skip_used_numbers(lost)
         async with self._database.begin() as connection:
             await record(
@@ -180,6 +187,20 @@ class Reconciler:
                 found.append(settlement.id)
         return tuple(found)
 
+    async def _withdraw_paid_otherwise(self, lost: tuple[LostPayment, ...]) -> None:
+        """Keep what was paid and forgotten, and have no chunk paid whose rows were paid under other ids."""
+        async with self._database.begin() as connection:
+            await remember(
+                connection,
+                [
+                    Forgotten(payment.marker_id, payment.tx_hash, payment.ledger)
+                    for payment in lost
+                    if payment.successful and payment.marker_id is not None
+                ],
+            )
+            for settlement_id in await chunks_paid_otherwise(connection, self._deployment):
+                await self._book.control(connection, settlement_id, Control.CANCEL)
+
     async def _is_paid(self, settlement: Settlement) -> bool:
         key = marker_key(settlement.intent.invocation.contract, settlement.intent.marker_id)
         entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
@@ -208,15 +229,19 @@ def _of_lane(landed: Landed, ours: set[str]) -> LostPayment | None:
     if lane not in ours:
         return None
     return LostPayment(
-        landed.hash, landed.ledger, landed.successful, lane, inner.seq_num.sequence_number.int64, _subject(inner)
+        landed.hash, landed.ledger, landed.successful, lane, inner.seq_num.sequence_number.int64, *_subject(inner)
     )
 
 
-def _subject(inner: xdr.Transaction) -> str:
-    """The first symbol among a call's arguments: the outage's id; else what kind of transaction it is."""
+def _subject(inner: xdr.Transaction) -> tuple[str, str | None]:
+    """What a transaction is about, and the id that it pays under.
+
+    That is the first symbol among a call's arguments: the outage's id; else what kind of transaction it is.
+    """
     operation = inner.operations[0].body.invoke_host_function_op if inner.operations else None
     call = operation.host_function.invoke_contract if operation else None
     if call is None:
-        return "no contract call"
+        return "no contract call", None
     symbols = [value.sym.sc_symbol.decode() for value in call.args if value.sym is not None]
-    return symbols[0] if symbols else str(call.function_name.sc_symbol.decode())
+    ids = [value.bytes.sc_bytes.hex() for value in call.args[:1] if value.bytes is not None]
+    return symbols[0] if symbols else str(call.function_name.sc_symbol.decode()), ids[0] if ids else None

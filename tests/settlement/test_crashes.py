@@ -93,7 +93,11 @@ async def test_a_database_restored_to_before_the_payment_sends_nothing_until_it_
         with pytest.raises(Unavailable, match="history changed"):
             await engine.activities.walk(settlement_id)
         report = await Reconciler(
-            database=restored.database, rpc=engine.rpc, book=engine.book, heads=engine.heads
+            database=restored.database,
+            rpc=engine.rpc,
+            book=engine.book,
+            heads=engine.heads,
+            deployment=restored.deployment,
         ).run(by="test")
         assert [payment.tx_hash for payment in report.lost] == [paid.tx_hash]
         assert report.found_paid == (settlement_id,)

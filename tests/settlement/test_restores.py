@@ -39,9 +39,13 @@ async def test_one_reconcile_is_enough_where_lanes_went_on_after_the_backup(
     restored = Bench(world, Database(backup), bench.deployment, bench.mnemonic)
     async with restored.engine() as engine:
         assert await engine.heads.halted() is not None
-        await Reconciler(database=restored.database, rpc=engine.rpc, book=engine.book, heads=engine.heads).run(
-            by="test"
-        )
+        await Reconciler(
+            database=restored.database,
+            rpc=engine.rpc,
+            book=engine.book,
+            heads=engine.heads,
+            deployment=restored.deployment,
+        ).run(by="test")
     async with restored.engine() as engine:
         assert await engine.heads.halted() is None
         assert (await until_final(engine, intent.settlement_id)).status is SettlementStatus.CONFIRMED

@@ -110,7 +110,11 @@ async def test_a_restored_database_finds_what_was_signed_and_paid_since_the_back
     async with restored.engine() as engine:
         assert await engine.heads.halted() is not None
         report = await Reconciler(
-            database=restored.bench.database, rpc=engine.rpc, book=engine.book, heads=engine.heads
+            database=restored.bench.database,
+            rpc=engine.rpc,
+            book=engine.book,
+            heads=engine.heads,
+            deployment=restored.bench.deployment,
         ).run(by="test")
         assert report.found_paid == (waiting.settlement_id,)
     async with restored.engine() as engine:
@@ -154,7 +158,11 @@ async def test_a_request_whose_number_another_payment_consumed_is_asked_for_anew
     )
     async with restored.engine() as engine:
         await Reconciler(
-            database=restored.bench.database, rpc=engine.rpc, book=engine.book, heads=engine.heads
+            database=restored.bench.database,
+            rpc=engine.rpc,
+            book=engine.book,
+            heads=engine.heads,
+            deployment=restored.bench.deployment,
         ).run(by="test")
     async with restored.engine() as engine:
         fresh = await ask_again(engine, waiting.settlement_id)

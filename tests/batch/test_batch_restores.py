@@ -1,0 +1,125 @@
+"""A database that went back to before a batch was cut anew, tried again or sent: each row is paid once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from stellar_sdk import Keypair
+
+from adapters.database.batch_story import BatchDesk, BatchRules
+from adapters.database.engine import Database
+from adapters.stellar.reconcile import Reconciler
+from domain.batch import Batch, BatchStatus
+from domain.money import Amount
+from domain.settlement import Control
+from tests.batch.conftest import Street, trusting
+from tests.settlement.conftest import Bench
+from tests.settlement.test_crashes import copy_database
+from workers.engine import Engine
+
+_NOBODY: Any = None
+"""No story is woken."""
+
+
+async def pay(street: Street, engine: Engine, batch_id: str) -> Batch:
+    """The story, step by step: until it has ended or waits for a person."""
+    desk = BatchDesk(street.database, engine.book, BatchRules(street.terms, window=4, blocked=street.blocked))
+    while True:
+        standing = await desk.take_stock(batch_id, datetime.now(UTC))
+        for settlement_id in standing.open:
+            await engine.activities.walk(settlement_id)
+        if not standing.open and not standing.more and (standing.ended or standing.reason_code is not None):
+            return await street.read(batch_id)
+
+
+@pytest.fixture
+async def here(bench: Bench, database: Database) -> Street:
+    return Street(bench, database, _NOBODY, bench.world.payout)
+
+
+@pytest.fixture
+async def four(here: Street) -> list[Keypair]:
+    found = [Keypair.random() for _ in range(4)]
+    await trusting(here.world, found)
+    return found
+
+
+async def restored(here: Street, backup: str) -> Street:
+    database = Database(backup)
+    bench = Bench(here.world, database, here.bench.deployment, here.bench.mnemonic)
+    street = Street(bench, database, _NOBODY, bench.world.payout)
+    async with bench.engine() as engine:
+        assert await engine.heads.halted() is not None
+        await Reconciler(
+            database=database,
+            rpc=engine.rpc,
+            book=engine.book,
+            heads=engine.heads,
+            deployment=bench.deployment,
+        ).run(by="test")
+    return street
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+async def test_a_backup_from_before_a_chunk_was_divided_pays_no_row_twice(
+    here: Street, four: list[Keypair], database_url: str, handed_over: bool
+) -> None:
+    """One was blocked, so the chunk was divided; then the block is lifted, and the backup knows of one chunk."""
+    here.blocked = frozenset({four[1].public_key})
+    batch_id = await here.send([(one.public_key, "1") for one in four], wake=False)
+    backup = f"{database_url}_backup_{handed_over:d}"
+    async with here.bench.engine() as engine:
+        if handed_over:
+            rules = BatchRules(here.terms, window=4)
+            await BatchDesk(here.database, engine.book, rules).take_stock(batch_id, datetime.now(UTC))
+    await here.database.close()
+    copy_database(database_url, backup)
+    async with here.bench.engine() as engine:
+        if handed_over:
+            async with here.database.begin() as connection:
+                await engine.book.control(connection, f"chunk:{batch_id}.1", Control.CANCEL)
+            await pay(here, engine, batch_id)
+            await here.command("resume", batch_id, wake=False)
+        batch = await pay(here, engine, batch_id)
+    assert (batch.counts.paid, batch.counts.failed) == (3, 1)
+
+    again = await restored(here, backup)
+    async with again.bench.engine() as engine:
+        batch = await pay(again, engine, batch_id)
+        if batch.status is BatchStatus.STOPPED:
+            await again.command("resume", batch_id, wake=False)
+            batch = await pay(again, engine, batch_id)
+    assert [await again.balance(one) for one in four] == [Amount.of(1)] * 4
+    assert (batch.status, batch.counts.paid) == (BatchStatus.COMPLETED, 4)
+    await again.database.close()
+
+
+async def test_a_backup_from_before_a_row_was_tried_again_pays_it_no_second_time(
+    here: Street, four: list[Keypair], database_url: str
+) -> None:
+    """A row failed in its first call and in its second one, and was paid by its third."""
+    row = four[:1]
+    batch_id = await here.send([(row[0].public_key, "1")], wake=False)
+    backup = f"{database_url}_backup"
+    async with here.bench.engine():
+        pass  # the record has lanes, and a ledger that it has seen
+    await here.database.close()
+    copy_database(database_url, backup)
+    async with here.bench.engine() as engine:
+        here.blocked = frozenset({row[0].public_key})
+        for _ in range(2):
+            batch = await pay(here, engine, batch_id)
+            assert (batch.counts.paid, batch.counts.failed) == (0, 1)
+            await here.command("retry", batch_id, wake=False)
+        here.blocked = frozenset()
+        assert (await pay(here, engine, batch_id)).counts.paid == 1
+
+    again = await restored(here, backup)
+    async with again.bench.engine() as engine:
+        batch = await pay(again, engine, batch_id)
+    assert (batch.status, batch.counts.paid) == (BatchStatus.COMPLETED, 1)
+    assert [found.settlement_id for found in await again.rows(batch_id)] == [f"chunk:{batch_id}.r1.3"]
+    assert await again.balance(row[0]) == Amount.of(1)
+    await again.database.close()
