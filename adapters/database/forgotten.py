@@ -58,7 +58,7 @@ async def paid_heirs(
     found = await connection.execute(
         select(forgotten_payments.c.marker_id).where(forgotten_payments.c.marker_id.in_([own, *by_marker]))
     )
-    markers = set(found.scalars())
+    markers: set[str] = set(found.scalars())
     return () if own in markers else tuple(heir for marker, heir in by_marker.items() if marker in markers)
 
 
