@@ -38,6 +38,8 @@ from settings.telemetry import set_up_logging, trace_interceptors
 from settings.temporal import connect_options
 
 _log = structlog.get_logger("api")
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than the 60 s after which balancers and clients drop an idle connection: who reuses one loses nothing."""
 _CONNECTIONS_MAX: Final = 20
 _FIRST_ENDPOINT: Final = "hook_settings"
 """The endpoint that WEBHOOK_URL names."""
@@ -150,6 +152,7 @@ async def serve(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=5,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             lifespan="off",
         )
         await uvicorn.Server(config).serve()

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import uvicorn
 
+from api.__main__ import KEEP_ALIVE_SECONDS
 from api.deps import Deps
 from api.main import create_app
 from tests.waiting import until
@@ -73,6 +74,7 @@ async def served(deps: Deps) -> AsyncIterator[str]:
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     server = uvicorn.Server(config)
     # The test's own signals are left alone.

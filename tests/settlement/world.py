@@ -86,7 +86,7 @@ class World:
             contract = await _new_payout(rpc, self.pool)
             await _allow(rpc, self.pool, contract, self.usdc, per_call)
             if usdc.units:
-                await _fund(rpc, self.pool, contract, self.usdc, usdc)
+                await _fund(rpc, self.issuer, contract, self.usdc, usdc)  # who never runs out
         return contract
 
 
