@@ -25,6 +25,8 @@ ROWS_MAX: Final = 100_000
 REFERENCE_MAX: Final = 64
 _LINE_MAX: Final = 4_096
 """The longest CSV field or JSON row: an address, an amount and a reference are a few hundred characters."""
+_OPTIONS_MAX: Final = 16
+"""Members beside `rows`; there are five that mean something."""
 _READ: Final = 65_536
 
 _MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
@@ -111,7 +113,7 @@ class CsvRows:
         Raises:
             InvalidInput: the file as a whole cannot be read; names the line.
         """
-        line = 0
+        line = empty = 0
         try:
             lines = _lines(self._text)
             header = next(lines, "")
@@ -122,6 +124,11 @@ class CsvRows:
                 begins, line = line + 1, reader.line_num
                 if any(cell.strip() for cell in cells):
                     yield _row_of_cells(begins, columns, cells, self.asset)
+                    continue
+                # They are read in one go, and nothing else is done meanwhile.
+                empty += 1
+                if empty > ROWS_MAX:
+                    raise InvalidInput(f"more than {ROWS_MAX} lines are empty", file="a line a payment")
         except csv.Error as error:
             raise InvalidInput(
                 f"line {line + 1}: this is not CSV: {error}", file=f"line {line + 1}: check the quotes"
@@ -198,6 +205,8 @@ class JsonRows:
                 seen = True
                 yield from self._rows()
             elif isinstance(name, str) and name not in self.options and name != "rows":
+                if len(self.options) == _OPTIONS_MAX or _printable(name) != name:
+                    raise source.wrong("no members but those of a batch beside `rows`")
                 self.options[name] = source.value()
             else:
                 raise source.wrong("each member once")
@@ -231,10 +240,15 @@ class _Values:
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
+        blank = 0
         while True:
             self._fill()
+            began = self._at
             while self._at < len(self._window) and self._window[self._at] in " \t\r\n":
                 self._at += 1
+            blank += self._at - began
+            if blank > _READ:
+                raise self.wrong("less white space")
             if self._at < len(self._window):
                 return self._window[self._at]
             if self._ended:

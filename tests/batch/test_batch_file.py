@@ -314,3 +314,27 @@ def test_a_file_is_judged_in_bounded_memory() -> None:
         tracemalloc.stop()
     assert reading.verdicts().good == ROWS_MAX // 10
     assert peak < 5 * 2**20, f"{peak / 2**20:.0f} MB"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(f'"m{number}":1' for number in range(100_000)) + ',"rows":[]}',
+        '{"\\ud800":1,"rows":[]}',
+        '{"asset":' + " " * 200_000 + '"XLM","rows":[]}',
+    ],
+    ids=["members", "a surrogate", "white space"],
+)
+def test_json_that_says_nothing_is_refused_before_it_is_read_to_the_end(text: str) -> None:
+    """No row is seen meanwhile, so nobody else would have their turn."""
+    source = io.StringIO(text)
+    with pytest.raises(InvalidInput):
+        list(JsonRows(source))
+    assert source.tell() <= 200_000
+
+
+def test_a_file_of_empty_lines_is_refused_before_it_is_read_to_the_end() -> None:
+    source = io.StringIO("destination,amount\n" + "\n" * 5 * ROWS_MAX)
+    with pytest.raises(InvalidInput, match="empty"):
+        list(CsvRows(source))
+    assert source.tell() < 2 * ROWS_MAX
