@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, Literal
 
 from fastapi import Request
 from pydantic import Field, ValidationError
@@ -20,6 +20,7 @@ from api.fields import Body, Text
 from domain.batch import OnBadRows
 from domain.batch_file import BadRow, CsvRows, JsonRows, Reading, Row, Verdicts, without
 from domain.errors import HoldfastError, InvalidInput
+from domain.settlement import SigningMode
 
 _IN_MEMORY_MAX: Final = 1_048_576
 _AT_ONCE: Final = 500
@@ -33,6 +34,10 @@ class FileKind(StrEnum):
     JSON = "application/json"
 
 
+SignerName = Literal["hot", "kms", "pkcs11", "external"]
+"""Who may be asked to sign for the payer."""
+
+
 class BatchOptions(Body):
     """What holds for the whole batch: of JSON, members beside `rows`; of CSV, in the query."""
 
@@ -42,6 +47,14 @@ class BatchOptions(Body):
         default=OnBadRows.SKIP,
         description="`skip`: bad rows are reported and never paid, the others are paid. `refuse`: one bad row, "
         "and nothing is accepted.",
+    )
+    signer: SignerName | None = Field(
+        default=None, description="One of PAYOUT_SIGNERS_OFFERED; without it the one that PAYOUT_SIGNER names."
+    )
+    signing: SigningMode | None = Field(
+        default=None,
+        description="What is signed of each call. Without it an authorization entry where somebody outside signs, "
+        "else as PAYOUT_SIGNING says.",
     )
 
 

@@ -12,7 +12,7 @@ from api.exact import MoneyNumber, money
 from domain.batch import Batch, BatchCounts, BatchStatus, OnBadRows, RowReport, RowStatus
 from domain.batch_file import BadRow
 from domain.money import ONE, Amount
-from domain.settlement import SettlementStatus
+from domain.settlement import SettlementStatus, SigningMode
 
 
 class BadRowView(BaseModel):
@@ -58,6 +58,11 @@ class BatchView(BaseModel):
     counts: BatchCounts
     calls: int = Field(description="Contract calls into which its rows are put.")
     on_bad_rows: OnBadRows
+    signing: SigningMode = Field(description="What is signed of each call.")
+    signer: str | None = Field(description="As asked for; null: as PAYOUT_SIGNER says.")
+    awaiting_signature: int = Field(
+        description="How many of its calls wait for a signature; counted where one batch is read, else 0."
+    )
     bad_rows: list[BadRowView] = Field(
         default_factory=list,
         description="With the answer to its upload: the first of them. All are in the report.",
@@ -92,6 +97,11 @@ def batch_view(batch: Batch, bad_rows: tuple[BadRow, ...] = ()) -> BatchView:
     sentence = _SENTENCES[batch.status]
     if batch.reason is not None and batch.status is BatchStatus.STOPPED:
         sentence = f"It has stopped ({batch.reason}): mend that, then resume it."
+    if batch.awaiting_signature:
+        calls = "1 call waits" if batch.awaiting_signature == 1 else f"{batch.awaiting_signature} calls wait"
+        sentence += (
+            f" {calls} for a signature: GET /api/v1/signing-requests?batch={batch.batch_id}, `holdfast sign`."
+        )
     return BatchView(
         **fields
         | {
@@ -129,6 +139,7 @@ class BatchWhyView(BaseModel):
     status: BatchStatus
     sentence: str
     reason_code: str | None
+    awaiting_signature: int = Field(description="How many of its calls wait for a signature.")
     calls: list[OpenCallView] = Field(description="What is with the engine now, oldest first; at most 20.")
 
 

@@ -7,20 +7,20 @@ import io
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response, StreamingResponse
 
 from adapters.database.audit import record
 from adapters.database.batch_report import read_rows
-from adapters.database.batch_rows import find_batch
+from adapters.database.batch_rows import find_batch, with_awaited
 from adapters.database.batches import BatchBook, NewBatch, list_batches
 from api.access import needs
-from api.batch_upload import FileKind, Upload, uploaded
+from api.batch_upload import FileKind, SignerName, Upload, uploaded
 from api.batch_views import (
     BatchCheckView,
     BatchesView,
@@ -48,11 +48,13 @@ from domain.batch import (
     OnBadRows,
     RowStatus,
     batch_id_of,
+    signing_of,
 )
 from domain.batch_file import ROWS_MAX, Row, judge
 from domain.errors import InvalidInput, NotFound, Refused, Unavailable
 from domain.payout import PayoutMode, PayoutTerms
 from domain.people import Caller, Scope
+from domain.settlement import SigningMode
 
 _log = structlog.get_logger("api.batches")
 router: Final = APIRouter(prefix="/api/v1/batches", tags=["batches"])
@@ -74,6 +76,8 @@ class CsvOptions(Body):
     asset: Annotated[str, Field(max_length=69)] | None = None
     name: Annotated[str, Field(max_length=120)] | None = None
     on_bad_rows: OnBadRows | None = None
+    signer: SignerName | None = None
+    signing: SigningMode | None = None
 
     def given(self) -> dict[str, Any]:
         """What was sent."""
@@ -104,6 +108,8 @@ _BODY: Final[dict[str, Any]] = {
                         "asset": {"type": "string"},
                         "name": {"type": "string"},
                         "on_bad_rows": {"type": "string", "enum": list(OnBadRows)},
+                        "signer": {"type": "string", "enum": list(get_args(SignerName))},
+                        "signing": {"type": "string", "enum": list(SigningMode)},
                         "rows": {
                             "type": "array",
                             "maxItems": ROWS_MAX,
@@ -143,7 +149,6 @@ _BODY: Final[dict[str, Any]] = {
             "asset_not_allowed",
             "contract_missing",
             "live_execution_off",
-            "batch_needs_signer",
             "ledger_unavailable",
         ),
     },
@@ -195,14 +200,26 @@ class _Claim(Body):
     asset: str
     name: str
     on_bad_rows: OnBadRows
+    signer: str | None
+    signing: SigningMode | None
     rows_sha256: str
 
     @classmethod
     def of(cls, upload: Upload) -> _Claim:
         options = upload.options
         return cls(
-            asset=options.asset, name=options.name, on_bad_rows=options.on_bad_rows, rows_sha256=upload.digest
+            asset=options.asset,
+            name=options.name,
+            on_bad_rows=options.on_bad_rows,
+            signer=options.signer,
+            signing=options.signing,
+            rows_sha256=upload.digest,
         )
+
+    @model_serializer(mode="wrap")
+    def _said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what was not said: so claims read that were made before it could be."""
+        return {name: value for name, value in serialize(self).items() if value is not None}
 
 
 def _upload(request: Request, deps: Deps, batches: Batches, csv_options: CsvOptions) -> Any:
@@ -221,10 +238,10 @@ def _configured(deps: Deps) -> Batches:
 
 
 def _terms(deps: Deps) -> PayoutTerms:
-    """On which terms batches are paid; a signer of ours signs their calls as they come.
+    """On which terms batches are paid, before one names its signer.
 
     Raises:
-        Refused: `contract_missing`, `live_execution_off` or `batch_needs_signer`.
+        Refused: `contract_missing` or `live_execution_off`.
     """
     terms = deps.payouts.terms
     if terms is None:
@@ -234,11 +251,6 @@ def _terms(deps: Deps) -> PayoutTerms:
         )
     if terms.mode is PayoutMode.BUILD_ONLY:
         raise Refused("a batch is paid or not sent at all: nothing is built only", code="live_execution_off")
-    if terms.mode is PayoutMode.EXTERNAL:
-        raise Refused(
-            "the calls of a batch are signed as they come, and here somebody outside signs for the payer",
-            code="batch_needs_signer",
-        )
     return terms
 
 
@@ -270,7 +282,8 @@ async def _is_known(deps: Deps, batch_id: str) -> bool:
 
 
 async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Upload) -> NewBatch:
-    policy = batches.policy
+    policy, options = batches.policy, upload.options
+    terms = terms.signed_by(options.signer)
     if policy.policy.assets and upload.token not in policy.policy.assets:
         raise Refused(
             f"the asset {upload.options.asset} is not allowed", code="asset_not_allowed", asset=upload.token
@@ -281,7 +294,8 @@ async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Uplo
         name=upload.options.name,
         asset=upload.options.asset,
         token=upload.token,
-        signing=terms.signing,
+        signing=signing_of(terms, options.signing),
+        signer=options.signer,
         on_bad_rows=upload.options.on_bad_rows,
         verdicts=upload.verdicts,
         limits=await batches.limits.read(upload.token, reader=terms.payer),
@@ -298,7 +312,6 @@ async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Uplo
         "contract_missing",
         "asset_not_allowed",
         "live_execution_off",
-        "batch_needs_signer",
         "ledger_unavailable",
     ),
     openapi_extra=_BODY,
@@ -308,6 +321,7 @@ async def check_batch(request: Request, deps: Parts, _caller: Writer, csv_option
     batches = _configured(deps)
     terms = _terms(deps)
     async with _upload(request, deps, batches, csv_options) as upload:
+        terms = terms.signed_by(upload.options.signer)
         limits = await batches.limits.read(upload.token, reader=terms.payer)
         cutter = Cutter(limits)
         for row in judge(upload.rows(), upload.verdicts.late):
@@ -351,14 +365,16 @@ async def read_batches(deps: Parts, _caller: Reader, wanted: Annotated[BatchFilt
 async def read_batch(deps: Parts, _caller: Reader, batch_id: BatchId) -> Response:
     """How far a batch is."""
     async with deps.database.look() as connection:
-        return ExactJSONResponse(batch_view(await find_batch(connection, batch_id)))
+        return ExactJSONResponse(
+            batch_view(await with_awaited(connection, await find_batch(connection, batch_id)))
+        )
 
 
 @router.get("/{batch_id}/why", response_model=BatchWhyView, responses=may_answer("not_found"))
 async def read_batch_why(deps: Parts, _caller: Reader, batch_id: BatchId) -> Response:
     """What a batch waits for, and each of its calls that is with the engine. Answers with every worker down."""
     async with deps.database.look() as connection:
-        batch = await find_batch(connection, batch_id)
+        batch = await with_awaited(connection, await find_batch(connection, batch_id))
     calls = [await deps.book.why(settlement_id) for settlement_id in batch.open[:_CALLS_SHOWN_MAX]]
     return ExactJSONResponse(
         BatchWhyView(
@@ -366,6 +382,7 @@ async def read_batch_why(deps: Parts, _caller: Reader, batch_id: BatchId) -> Res
             status=batch.status,
             sentence=batch_view(batch).sentence,
             reason_code=batch.reason_code,
+            awaiting_signature=batch.awaiting_signature,
             calls=[
                 OpenCallView(
                     settlement_id=call.facts.settlement_id,

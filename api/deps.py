@@ -54,6 +54,9 @@ class BatchStories(Protocol):
     async def batch_changed(self, batch_id: str) -> None:
         """Wake a batch's story, or begin it; again is harmless."""
 
+    async def submit_signature(self, settlement_id: str, submission: SignatureSubmission) -> SignatureReceipt:
+        """Hand signatures for one of its calls over; raises Refused with a code that begins with `signature_`."""
+
 
 class BatchLimits(Protocol):
     """How many payments one contract call may hold."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field, model_validator
 from starlette.responses import Response
 
+from adapters.database.batch_rows import find_batch
 from adapters.database.payout_rows import find_payout
 from adapters.database.signing import SigningBook
 from adapters.stellar.signables import batch_digest
@@ -17,7 +18,8 @@ from api.deps import Deps, Parts
 from api.exact import ExactJSONResponse
 from api.fields import Body, WalletAddress
 from api.problems import may_answer
-from domain.errors import HoldfastError, InvalidInput, NotFound
+from domain.batch import BATCH_ID_PATTERN, batch_of_chunk
+from domain.errors import HoldfastError, InvalidInput, NotFound, Refused
 from domain.payout import settlement_id_of
 from domain.payout_request import PAYOUT_ID_PATTERN
 from domain.people import Caller, Scope
@@ -43,6 +45,7 @@ class SigningRequestView(SigningRequest):
     """A request for a signature. Sign what the XDR says, not what `words` says: a signer decodes it itself."""
 
     payout_id: str | None = Field(description="The payout that it pays; null for what is no payout.")
+    batch_id: str | None = Field(description="The batch whose call it is; null for what is no batch's.")
 
 
 class SigningRequestsView(BaseModel):
@@ -55,7 +58,11 @@ class SigningRequestsView(BaseModel):
 
 def _view(request: SigningRequest) -> SigningRequestView:
     kind, _, business_id = request.settlement_id.partition(":")
-    return SigningRequestView(**request.model_dump(), payout_id=business_id if kind == "payout" else None)
+    return SigningRequestView(
+        **request.model_dump(),
+        payout_id=business_id if kind == "payout" else None,
+        batch_id=batch_of_chunk(request.settlement_id) if kind == "chunk" else None,
+    )
 
 
 class PostedSignature(Body):
@@ -120,14 +127,22 @@ async def read_signing_request(deps: Parts, _caller: Reader, payout_id: PayoutId
 @router.post("/payouts/{payout_id}/signature", response_model=SignatureReceipt, responses=may_answer(*_REFUSALS))
 async def post_signature(deps: Parts, caller: Signer, payout_id: PayoutId, body: PostSignature) -> Response:
     """Hand over signatures. The same ones again change nothing; with enough of them the payout goes on."""
-    return ExactJSONResponse(await _submit(deps, payout_id, body.submission(caller.id)))
+    return ExactJSONResponse(await _submit(deps, settlement_id_of(payout_id), body.submission(caller.id)))
 
 
-async def _submit(deps: Deps, payout_id: str, submission: SignatureSubmission) -> SignatureReceipt:
+async def _submit(deps: Deps, settlement_id: str, submission: SignatureSubmission) -> SignatureReceipt:
+    kind, _, business_id = settlement_id.partition(":")
     # Else a story would begin for an id that nobody asked for.
     async with deps.database.look() as connection:
-        await find_payout(connection, payout_id)
-    return await deps.payouts.stories.submit_signature(payout_id, submission)
+        if kind == "chunk":
+            await find_batch(connection, batch_of_chunk(settlement_id))
+        else:
+            await find_payout(connection, business_id)
+    if kind != "chunk":
+        return await deps.payouts.stories.submit_signature(business_id, submission)
+    if deps.batches is None:
+        raise Refused("batches are not configured here", code="contract_missing")
+    return await deps.batches.stories.submit_signature(settlement_id, submission)
 
 
 class ListedRequests(Body):
@@ -137,6 +152,7 @@ class ListedRequests(Body):
         default_factory=list, description="Ids of requests, whatever their status; the parameter may be repeated."
     )
     payer: WalletAddress | None = None
+    batch: Annotated[str, Field(pattern=BATCH_ID_PATTERN, description="The calls of one batch.")] | None = None
     cursor: RequestId | None = Field(default=None, description="`next` of the page before.")
     limit: Annotated[int, Field(ge=1, le=200)] = 100
 
@@ -152,7 +168,9 @@ async def read_signing_requests(
         found = await book.many(wanted.ids)
     else:
         try:
-            found = await book.waiting(after=wanted.cursor, limit=wanted.limit, payer=wanted.payer)
+            found = await book.waiting(
+                after=wanted.cursor, limit=wanted.limit, payer=wanted.payer, batch_id=wanted.batch
+            )
         except NotFound:
             raise InvalidInput("there is no such page", cursor="`next` of the page before") from None
         more = found[-1].id if len(found) == wanted.limit else None
@@ -166,11 +184,12 @@ async def read_signing_requests(
 
 
 class SubmittedSignature(PostSignature):
-    """Signatures for one payout among many."""
+    """Signatures for one payout, or one call of a batch, among many."""
 
-    settlement_id: Annotated[str, Field(pattern=r"^payout:[A-Za-z0-9][A-Za-z0-9._:\-]{0,119}$")] = Field(
-        description="As the request names it, such as payout:round-1-winner-1."
-    )
+    settlement_id: Annotated[
+        str,
+        Field(pattern=r"^(payout:[A-Za-z0-9][A-Za-z0-9._:\-]{0,119}|chunk:bat[0-9a-f]{16}\.[A-Za-z0-9.]{1,80})$"),
+    ] = Field(description="As the request names it: payout:round-1-winner-1, or chunk:bat0123456789abcdef.7.")
 
 
 class PostSignatures(Body):
@@ -207,14 +226,14 @@ class SignatureResults(BaseModel):
     responses=may_answer("malformed_request", "body_too_large"),
 )
 async def post_signatures(deps: Parts, caller: Signer, body: PostSignatures) -> Response:
-    """Hand over signatures of many payouts; each is looked at by itself, and a refused one stops no other."""
+    """Hand over many signatures, of payouts and of batches' calls; a refused one stops no other."""
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(submitted: SubmittedSignature) -> SignatureResult:
         name = submitted.settlement_id
         async with gate:
             try:
-                receipt = await _submit(deps, name.partition(":")[2], submitted.submission(caller.id))
+                receipt = await _submit(deps, name, submitted.submission(caller.id))
             except HoldfastError as error:
                 problem = SignatureProblem(code=error.code, detail=error.message, details=error.details)
                 return SignatureResult(settlement_id=name, problem=problem)

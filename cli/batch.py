@@ -131,6 +131,8 @@ class PaymentFile:
     asset: str | None
     name: str
     refuse_bad: bool = False
+    signer: str | None = None
+    signing: str | None = None
 
     @property
     def params(self) -> dict[str, str]:
@@ -138,7 +140,8 @@ class PaymentFile:
         if self.path.suffix.lower() == ".json":
             return {}
         given = {"name": self.name, "on_bad_rows": "refuse" if self.refuse_bad else "skip"}
-        return given | ({"asset": self.asset} if self.asset else {})
+        more = {"asset": self.asset, "signer": self.signer, "signing": self.signing}
+        return given | {name: value for name, value in more.items() if value}
 
     @property
     def key(self) -> str:
@@ -147,7 +150,9 @@ class PaymentFile:
         with self.path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-        for part in (self.asset or "", self.name, str(self.refuse_bad)):
+        # What was not said stands not in the key either.
+        more = [f"{name}={value}" for name, value in (("signer", self.signer), ("signing", self.signing)) if value]
+        for part in (self.asset or "", self.name, str(self.refuse_bad), *more):
             digest.update(f"\0{part}".encode())
         return f"file:{digest.hexdigest()}"
 
@@ -265,13 +270,15 @@ async def _follow(api: BatchApi, console: Console, progress: Progress, batch_id:
         counts = batch["counts"]
         done = counts["paid"] + counts["failed"] + counts["cancelled"]
         more = f"{counts['sending']:,} being sent, {counts['failed']:,} failed, {counts['bad']:,} bad"
+        if awaited := batch["awaiting_signature"]:
+            more += f"; {awaited:,} calls wait for a signature (`holdfast sign`)"
         progress.update(task, completed=done, total=counts["rows"] - counts["bad"], more=more)
         line = f"{batch['status']}: {counts['paid']:,} of {counts['rows']:,} rows paid, {more}"
         if not console.is_terminal and line != told:
             told = line
             console.print(line, highlight=False, soft_wrap=True)
-        # What is with the engine is followed to its end, also where nothing more is sent.
-        if batch["status"] in _ENDED or (batch["status"] in _WAITS and not counts["sending"]):
+        # What is with the engine is followed to its end, also where nothing more is sent; not for days.
+        if batch["status"] in _ENDED or (batch["status"] in _WAITS and (awaited or not counts["sending"])):
             return batch
         await asyncio.sleep(_LOOK_SECONDS)
 

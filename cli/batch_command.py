@@ -19,6 +19,20 @@ _Asset = Annotated[
     str | None,
     typer.Option(metavar="XLM|CODE:ISSUER|C…", help="What a CSV file pays; a JSON file says it itself."),
 ]
+_Signer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="hot|kms|pkcs11|external",
+        help="Who signs a CSV file's calls, of PAYOUT_SIGNERS_OFFERED; else whom PAYOUT_SIGNER names.",
+    ),
+]
+_Signing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="envelope|auth_entry",
+        help="What is signed of a CSV file's calls; else an authorization entry where somebody outside signs.",
+    ),
+]
 _BatchId = Annotated[str, typer.Argument(metavar="ID", help="Such as bat0123456789abcdef.")]
 _Api = Annotated[str | None, typer.Option(envvar="HOLDFAST_API_URL", help="Where the API answers; else API_URL.")]
 _ApiKeyFile = Annotated[
@@ -45,9 +59,11 @@ def _batch_target(api: str | None, api_key_file: Path | None) -> Any:
 
 
 @batch.command("check")
-def batch_check(
+def batch_check(  # noqa: PLR0917 - options, given by name
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     asset: _Asset = None,
+    signer: _Signer = None,
+    signing: _Signing = None,
     api: _Api = None,
     api_key_file: _ApiKeyFile = None,
 ) -> None:
@@ -55,7 +71,9 @@ def batch_check(
     from cli import batch as batches  # noqa: PLC0415
 
     target = _batch_target(api, api_key_file)
-    run(batches.check(target, console, batches.PaymentFile(file, asset, file.name)))
+    run(
+        batches.check(target, console, batches.PaymentFile(file, asset, file.name, signer=signer, signing=signing))
+    )
 
 
 @batch.command("pay")
@@ -66,6 +84,8 @@ def batch_pay(  # noqa: PLR0917 - options, given by name
         str, typer.Option(help="The same file under another name is another batch; else the file's name.")
     ] = "",
     refuse_bad: Annotated[bool, typer.Option("--refuse-bad", help="Accept nothing if one row is bad.")] = False,
+    signer: _Signer = None,
+    signing: _Signing = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Show how far it is.")] = True,
     api: _Api = None,
@@ -85,7 +105,7 @@ def batch_pay(  # noqa: PLR0917 - options, given by name
             signal.signal(signal.SIGINT, before)
 
     target = _batch_target(api, api_key_file)
-    wanted = batches.PaymentFile(file, asset, name or file.name, refuse_bad)
+    wanted = batches.PaymentFile(file, asset, name or file.name, refuse_bad, signer, signing)
     run(batches.pay(target, console, wanted, agree=None if yes else agree, follow=follow))
 
 

@@ -217,7 +217,7 @@ class Desk:
         only = self._options.only
         if not only:
             return list(waiting)
-        return [one for one in waiting if {one.settlement_id, one.settlement_id.partition(":")[2]} & set(only)]
+        return [one for one in waiting if _names(one.settlement_id) & set(only)]
 
     def _agreed(self, choice: Sequence[Reviewed], reviewer: Reviewer) -> Sequence[Reviewed] | None:
         """What the person, or the limits in the person's place, agree to; None where they say no."""
@@ -260,7 +260,9 @@ class Desk:
             return
         signables = [one.signable for one in good if one.signable is not None]
         sums = ", ".join(_amount(units, token, reviewer) for token, units in totals(signables).items())
-        self._say(f"Together: {sums}, in {len(good)} payment{'' if len(good) == 1 else 's'}.", style="bold")
+        payments = sum(len(signable.call.payees) for signable in signables)
+        calls = "" if payments == len(good) else f" by {len(good)} call{'' if len(good) == 1 else 's'}"
+        self._say(f"Together: {sums}, in {payments} payment{'' if payments == 1 else 's'}{calls}.", style="bold")
         self._say(f"Digest of all of them: {grouped(digest_of(signables))}", style="bold")
 
     def _say_posted(self, answer: Posted) -> None:
@@ -270,6 +272,12 @@ class Desk:
 
     def _say(self, sentence: str, *, style: str = "") -> None:
         self._console.print(Text(sentence, style=style), soft_wrap=True)
+
+
+def _names(settlement_id: str) -> set[str]:
+    """What `--only` may call it: its id, with or without its kind; of a call, its batch, too."""
+    kind, _, name = settlement_id.partition(":")
+    return {settlement_id, name} | ({name.partition(".")[0]} if kind == "chunk" else set())
 
 
 def _card(one: Reviewed, reviewer: Reviewer, number: str) -> Table:

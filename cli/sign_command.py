@@ -58,7 +58,8 @@ def sign(  # noqa: PLR0917 - options, given by name
         str, typer.Option(envvar="HOLDFAST_DEPLOYMENT", help="Check the names of payments against their ids.")
     ] = "",
     only: Annotated[
-        list[str] | None, typer.Option(metavar="PAYOUT", help="Only this payout; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="PAYOUT|BATCH", help="Only this payout, or this batch; may be repeated."),
     ] = None,
     seed_file: Annotated[
         Path | None, typer.Option(help="Sign with the seed (S…) in this file, which only you may read.")
@@ -79,7 +80,7 @@ def sign(  # noqa: PLR0917 - options, given by name
         typer.Option(metavar="ASSET=AMOUNT", help="With --yes: sign at most so much of an asset in all."),
     ] = None,
 ) -> None:
-    """Sign payouts that wait for a signature, on the other side of the gap: shown first, in words, from the XDR.
+    """Sign what waits for a signature, on the other side of the gap: shown first, in words, from the XDR.
 
     It reads no setting of the server, and needs neither its database nor its secrets: only the API's address and a
     key of it, the network and contract that are signed for, and a seed file or an HSM.

@@ -20,13 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import Conflict, Forbidden
 from domain.money import AMOUNT_MAX, Amount
-from domain.payout import PayoutTerms
+from domain.payout import PayoutMode, PayoutTerms
 from domain.settlement import Argument, Intent, Invocation, SettlementOutcome, SigningMode, marker_id
 
 BATCH_ID_PATTERN: Final = r"^bat[0-9a-f]{16}$"
 _ROW_KEY: Final = re.compile(r"r[0-9]+\.(?P<attempt>[0-9]+)")
 CHUNK_TRIES_MAX: Final = 3
 """So often the same chunk is tried after failures that may pass, before it is taken apart."""
+REQUESTS_AT_ONCE_MAX: Final = 2_000
+"""So many calls of a batch ask for authorization entries at once; none of them holds a lane while it waits."""
 
 
 class BatchStatus(StrEnum):
@@ -250,6 +252,33 @@ def settlement_id_of(batch_id: str, key: str) -> str:
     return f"chunk:{batch_id}.{key}"
 
 
+def signing_of(terms: PayoutTerms, asked: SigningMode | None) -> SigningMode:
+    """What is signed of a batch's calls: as asked for, else an authorization entry where somebody outside signs.
+
+    Envelopes would hold a lane each while they wait, and few may.
+    """
+    if asked is not None:
+        return asked
+    return SigningMode.AUTH_ENTRY if terms.mode is PayoutMode.EXTERNAL else terms.signing
+
+
+def window_of(signing: SigningMode, *, outside: bool, window: int, lanes_waiting: int) -> int:
+    """How many calls of a batch are with the engine at once; `window` of those that are signed as they come.
+
+    No more envelopes are asked for outside than may wait with a lane: the others would wait for that.
+    """
+    if not outside:
+        return window
+    if signing is SigningMode.AUTH_ENTRY:
+        return max(window, REQUESTS_AT_ONCE_MAX)
+    return max(1, min(window, lanes_waiting))
+
+
+def batch_of_chunk(settlement_id: str) -> str:
+    """The batch whose chunk a settlement is."""
+    return settlement_id.removeprefix("chunk:").partition(".")[0]
+
+
 def chunk_intent(
     batch_id: str,
     key: str,
@@ -258,6 +287,7 @@ def chunk_intent(
     token: str,
     signing: SigningMode,
     terms: PayoutTerms,
+    signer: str | None = None,
 ) -> Intent:
     """Say exactly what the engine is to settle: one call that pays `recipients` (address, units of 10⁻⁷)."""
     settlement_id = settlement_id_of(batch_id, key)
@@ -290,6 +320,7 @@ def chunk_intent(
         summary=f"{batch_id}, chunk {key}: {len(recipients)} payments",
         signing=signing,
         partial=not alone,
+        signer=signer,
     )
 
 
@@ -373,7 +404,11 @@ class BatchStanding(BaseModel):
     batch_id: str
     status: BatchStatus
     open: tuple[str, ...] = ()
-    """Settlement ids of the chunks that the engine has; at most the window."""
+    """Settlement ids of the chunks that the engine has; told to the story, those that it can go on with now."""
+    awaiting_signature: int = 0
+    """How many chunks wait for a signature, as stock-taking found it."""
+    wakes_at: datetime | None = None
+    """When there is something to go on with, even if nobody calls."""
     more: bool = False
     """Whether there is room for chunks that were not handed over yet: take stock again at once."""
     counts: BatchCounts = Field(default_factory=BatchCounts)
@@ -396,6 +431,10 @@ class Batch(BatchStanding):
     name: str
     token: str
     on_bad_rows: OnBadRows
+    signing: SigningMode
+    """What is signed of each call."""
+    signer: str | None = None
+    """Which of the payer's signers was asked for; None: the one that the settings name."""
     chunks: int
     paid_units: int
     unpaid_units: int

@@ -59,12 +59,6 @@ ERROR_CODES: Final[Mapping[str, ErrorCode]] = _table(
         "The batch has bad rows",
         "Mend the rows that `errors` names, or send it with on_bad_rows=skip to pay the others.",
     ),
-    ErrorCode(
-        "batch_needs_signer",
-        409,
-        "A batch needs a signer that answers at once",
-        "Set PAYOUT_SIGNER to hot, kms or pkcs11; what is signed outside goes as single payouts.",
-    ),
     ErrorCode("wrong_state", 409, "Its state does not allow that", "Read its status first."),
     ErrorCode("four_eyes", 403, "The person who began it may not approve it", "Ask another person."),
     ErrorCode("not_ready", 503, "Holdfast is not ready to move money", "See `/ready` and `holdfast doctor`."),

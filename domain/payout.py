@@ -253,19 +253,26 @@ class PayoutTerms:
         """The terms as a request changes them: it may be built only, or name one of the signers on offer.
 
         Raises:
+            InvalidInput: the signer is not on offer here.
+        """
+        signed = self.signed_by(request.signer)
+        return replace(signed, mode=PayoutMode.BUILD_ONLY) if request.build_only else signed
+
+    def signed_by(self, signer: str | None) -> PayoutTerms:
+        """The terms where a signer is named; None: the one that PAYOUT_SIGNER names.
+
+        Raises:
             InvalidInput: the signer is not on offer here; else anybody could choose the one that asks nobody.
         """
-        if request.signer is not None and request.signer not in self.signers:
+        if signer is not None and signer not in self.signers:
             offered = ", ".join(self.signers) or "none: leave it out"
             raise InvalidInput(
-                f"the signer {request.signer} is not on offer here",
+                f"the signer {signer} is not on offer here",
                 signer=f"one of PAYOUT_SIGNERS_OFFERED: {offered}",
             )
-        if request.build_only or self.mode is PayoutMode.BUILD_ONLY:
-            return replace(self, mode=PayoutMode.BUILD_ONLY)
-        if request.signer is None:
+        if signer is None or self.mode is PayoutMode.BUILD_ONLY:
             return self
-        return replace(self, mode=PayoutMode.EXTERNAL if request.signer == EXTERNAL else PayoutMode.QUEUED)
+        return replace(self, mode=PayoutMode.EXTERNAL if signer == EXTERNAL else PayoutMode.QUEUED)
 
 
 def payout_intent(

@@ -301,6 +301,8 @@ class SettlementOutcome(BaseModel):
     """Of a partial settlement: a number a recipient, 0 where it was paid, else the token's error, 255 another."""
     expires_at: datetime | None = None
     """While it waits for a signature: when the request ends, by ledger close time."""
+    ends_after: int | None = None
+    """Where it ends unpaid once nobody can use what signers were shown: the last ledger in which one could."""
 
     @classmethod
     def failed(cls, settlement_id: str, code: str, reason: str, **details: str) -> Self:

@@ -71,7 +71,7 @@ class SigningSettings(PaymentSettings):
         right="hot, kms, pkcs11 or external",
     )
     payout_signers_offered: PayoutSigners = setting(
-        "The signers that a payout may name, where it is not the one that PAYOUT_SIGNER names.",
+        "The signers that a payout or a batch may name, where it is not the one that PAYOUT_SIGNER names.",
         default=(),
         default_text="none",
         right="hot, kms, pkcs11 and external, comma-separated",

@@ -190,7 +190,12 @@ def _batches(house: _House) -> BatchActivities | None:
     terms = payout_terms_of(settings)
     if terms is None:
         return None
-    rules = BatchRules(terms, window=settings.lanes_bulk, blocked=frozenset(settings.destination_blocklist))
+    rules = BatchRules(
+        terms,
+        window=settings.lanes_bulk,
+        blocked=frozenset(settings.destination_blocklist),
+        lanes_waiting=settings.lanes_waiting,
+    )
     return BatchActivities(BatchDesk(house.database, house.engine.book, rules))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from temporalio import workflow
@@ -19,9 +19,11 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.batch import BatchActivities
     from activities.settlement import SettlementActivities
-    from activities.story_names import BATCH_STORY, KIND, SETTLE_BULK, STATUS
+    from activities.signing import SigningActivities
+    from activities.story_names import BATCH_STORY, KIND, SETTLE_BULK, STATUS, STORIES
     from domain.batch import BatchStanding, BatchStatus
-    from domain.settlement import SettlementOutcome
+    from domain.settlement import SettlementOutcome, SettlementStatus
+    from domain.signing import SignatureReceipt, SignatureSubmission
 
 _RECORD_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
@@ -29,8 +31,13 @@ _RECORD_RETRY: Final = RetryPolicy(
 _SETTLE_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=5)
 )
+_ACCEPT_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2), maximum_attempts=5
+)
 _SETTLE_MAX: Final = timedelta(minutes=10)
+_ACCEPT_MAX: Final = timedelta(seconds=20)
 _PAUSE_MAX: Final = timedelta(minutes=1)
+_LOOKS_LEAST: Final = timedelta(seconds=1)
 _EVENTS_MAX: Final = 2_000
 
 _SENTENCES: Final = {
@@ -44,6 +51,17 @@ _SENTENCES: Final = {
 }
 
 
+def _is_for_others(outcome: SettlementOutcome) -> bool:
+    """Whether the engine has nothing to do until somebody signs, or a time has come.
+
+    Stock-taking says when to go on, so that days of waiting are no event.
+    """
+    if outcome.ends_after is not None:
+        return True
+    awaited = outcome.status is SettlementStatus.AWAITING_SIGNATURE
+    return awaited and outcome.expires_at is not None and outcome.expires_at > workflow.now()
+
+
 @workflow.defn(name=BATCH_STORY, failure_exception_types=[Exception])
 class BatchStory:
     """Keep the window full; take stock whenever something ended or somebody called."""
@@ -53,6 +71,8 @@ class BatchStory:
         self._calls = 0
         self._shown = ""
         self._settling: dict[str, asyncio.Task[None]] = {}
+        self._left: dict[str, SettlementOutcome] = {}
+        """How the walks ended that are not going on."""
 
     @workflow.run
     async def run(self, batch_id: str) -> BatchStanding:
@@ -61,12 +81,13 @@ class BatchStory:
             self._news = False
             batch = await self._take_stock(batch_id)
             if batch.ended:
+                await workflow.wait_condition(workflow.all_handlers_finished)
                 return batch
             for settlement_id in batch.open:
                 if settlement_id not in self._settling:
                     self._settling[settlement_id] = asyncio.create_task(self._settle(settlement_id, batch_id))
             if not batch.more:
-                await workflow.wait_condition(lambda: self._news)
+                await self._wait_for_news(until=batch.wakes_at)
             await self._begin_anew_when_long(batch_id)
 
     @workflow.signal
@@ -74,6 +95,32 @@ class BatchStory:
         """Say that the record has changed."""
         self._news = True
         self._calls += 1
+
+    @workflow.update
+    async def submit_signature(self, settlement_id: str, submission: SignatureSubmission) -> SignatureReceipt:
+        """Take signatures for one of the calls; with enough of them it goes on at once."""
+        receipt = await workflow.execute_activity_method(
+            SigningActivities.accept_signature,
+            args=[settlement_id, submission],
+            task_queue=STORIES,
+            start_to_close_timeout=_ACCEPT_MAX,
+            retry_policy=_ACCEPT_RETRY,
+            summary="look at the signatures, and keep them",
+        )
+        if receipt.complete:
+            self._news = True
+        return receipt
+
+    async def _wait_for_news(self, *, until: datetime | None) -> None:
+        if until is None:
+            await workflow.wait_condition(lambda: self._news)
+            return
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._news,
+                timeout=max(until - workflow.now(), _LOOKS_LEAST),
+                timeout_summary=f"until {until:%Y-%m-%d %H:%M:%S} UTC",
+            )
 
     async def _take_stock(self, batch_id: str) -> BatchStanding:
         batch = await workflow.execute_local_activity_method(
@@ -91,7 +138,11 @@ class BatchStory:
         try:
             while True:
                 outcome = await self._walk(settlement_id, batch_id)
-                if outcome is not None and outcome.status.final:
+                if outcome is not None and (outcome.status.final or _is_for_others(outcome)):
+                    # Begun again for nothing: this worker's ledger is behind the one that stock was taken by.
+                    if self._left.get(settlement_id) == outcome and not outcome.status.final:
+                        await self._pause(_LOOKS_LEAST)
+                    self._left[settlement_id] = outcome
                     return
                 rounds += 1
                 # In flight, a walk has waited for three ledgers already; else what it needs is away or it is held.
@@ -136,6 +187,7 @@ class BatchStory:
             # What is under way may end first, so that few walks are begun twice: that is harmless, and wasteful.
             with suppress(TimeoutError):
                 await workflow.wait_condition(lambda: not self._settling, timeout=_PAUSE_MAX)
+            await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(batch_id)
 
     def _show(self, batch: BatchStanding) -> BatchStanding:
@@ -146,6 +198,8 @@ class BatchStory:
             f"{counts.rows} rows: {counts.paid} paid, {counts.failed} failed, {counts.sending} being sent, "
             f"{counts.waiting} waiting, {counts.bad} bad, {counts.cancelled} cancelled",
         ]
+        if batch.awaiting_signature:
+            lines.append(f"{batch.awaiting_signature} calls wait for a signature: until then nothing is sent.")
         if batch.reason is not None:
             lines.append(f"{batch.reason_code}: {batch.reason}")
         lines.append(_SENTENCES[batch.status])

@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.batches_tables import batches, chunks
 from adapters.database.outbox import tell
+from adapters.database.settlements_tables import settlements
 from domain.batch import Batch, BatchCounts, BatchStanding, BatchStatus, ChunkState, OnBadRows, decimal_of
 from domain.errors import NotFound
 from domain.events import Event, EventType
+from domain.settlement import SettlementStatus, SigningMode
 
 _S = ChunkState
 
@@ -56,17 +58,43 @@ def batch_of(row: RowMapping) -> Batch:
         **{name: int(row[name]) for name in ("waiting", "sending", "paid", "failed", "cancelled")},
     )
     same = ("batch_id", "number", "name", "token", "asset", "chunks", "created_at", "created_by", "changed_at")
-    more = ("approved_by", "approved_at", "needs_approval", "reason_code", "reason", "reason_details", "ended_at")
+    more = (
+        "signer",
+        "approved_by",
+        "approved_at",
+        "needs_approval",
+        "reason_code",
+        "reason",
+        "reason_details",
+        "ended_at",
+    )
     return Batch(
         **{name: row[name] for name in (*same, *more)},
         status=BatchStatus(row["status"]),
         on_bad_rows=OnBadRows(row["on_bad_rows"]),
+        signing=SigningMode(row["signing"]),
         open=tuple(row["open"] or ()),
         counts=counts,
         amount_units=int(row["amount_units"]),
         paid_units=int(row["paid_units"]),
         unpaid_units=int(row["unpaid_units"]),
     )
+
+
+async def with_awaited(connection: AsyncConnection, batch: Batch) -> Batch:
+    """The batch, with how many of its calls wait for a signature."""
+    query = (
+        select(func.count())
+        .select_from(chunks)
+        .join(settlements, settlements.c.id == chunks.c.settlement_id)
+        .where(
+            chunks.c.batch == batch.number,
+            chunks.c.state == _S.OPEN,
+            settlements.c.status == SettlementStatus.AWAITING_SIGNATURE,
+        )
+    )
+    count = int((await connection.execute(query)).scalar_one())
+    return batch.model_copy(update={"awaiting_signature": count})
 
 
 def standing_of(batch: Batch) -> BatchStanding:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from activities.settlement_parts import Settlement
 from adapters.database import forgotten
 from adapters.database.batch_rows import change_batch, find_batch, lock_batch, standing_of, tell_of_batch
+from adapters.database.batch_waits import what_goes_on
 from adapters.database.batches_tables import batch_rows, batches, chunks
 from adapters.database.engine import Database
 from adapters.database.settlements_tables import settlements
@@ -34,11 +35,12 @@ from domain.batch import (
     decimal_of,
     halves,
     settlement_id_of,
+    window_of,
 )
 from domain.errors import Conflict
 from domain.events import EventType
-from domain.payout import PayoutTerms
-from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus, SigningMode
+from domain.payout import EXTERNAL, PayoutMode, PayoutTerms
+from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 
 _PAID: Final = 0
 _AT_ONCE: Final = 20
@@ -70,11 +72,19 @@ class Settlements(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """What the settings say of every batch: `window` chunks are with the engine at once, `blocked` never paid."""
+    """What the settings say of every batch: `window` chunks are with the engine at once, `blocked` never paid.
+
+    At most `lanes_waiting` envelopes hold a lane while somebody outside signs.
+    """
 
     terms: PayoutTerms
     window: int
     blocked: Collection[str] = ()
+    lanes_waiting: int = 4
+
+    def signed_outside(self, signer: str | None) -> bool:
+        """Whether somebody outside signs for a batch that names this signer, or nobody."""
+        return signer == EXTERNAL if signer is not None else self.terms.mode is PayoutMode.EXTERNAL
 
 
 class BatchDesk:
@@ -112,6 +122,10 @@ class _Stock:
         self._batch = batch
         self._at = at
         self._open = len(batch.open)
+        self._outside = rules.signed_outside(batch.signer)
+        self._window = window_of(
+            batch.signing, outside=self._outside, window=rules.window, lanes_waiting=rules.lanes_waiting
+        )
         self._untold: set[str] = set()
         """Settled on the ledger, without word who of the rows was paid: there is nothing left to settle."""
         self._forgets = False
@@ -126,9 +140,16 @@ class _Stock:
             more = await self._hand_over()
         elif self._batch.status is BatchStatus.CANCELLING:
             await self._withdraw()
-        standing = standing_of(await self._end())
-        return standing.model_copy(
-            update={"open": tuple(opened for opened in standing.open if opened not in self._untold), "more": more}
+        batch = await self._end()
+        told = standing_of(batch).model_copy(update={"more": more})
+        return await what_goes_on(
+            self._connection,
+            batch,
+            told,
+            outside=self._outside,
+            walks_max=self._rules.window,
+            untold=self._untold,
+            at=self._at,
         )
 
     # Handing over
@@ -138,14 +159,14 @@ class _Stock:
 
         A chunk that cannot be handed over is divided, and its halves take their turn.
         """
-        room = min(self._rules.window - self._open, _AT_ONCE)
+        room = min(self._window - self._open, _AT_ONCE)
         planned = await self._chunks(ChunkState.PLANNED, limit=room) if room > 0 else ()
         self._forgets = bool(planned) and await forgotten.are_there(self._connection)
         for chunk in planned:
             await self._hand_over_one(chunk)
             if self._batch.status is not BatchStatus.RUNNING:
                 return False
-        if self._open >= self._rules.window or not planned:
+        if self._open >= self._window or not planned:
             return False
         return bool(await self._chunks(ChunkState.PLANNED, limit=1))
 
@@ -195,8 +216,7 @@ class _Stock:
     async def _intent(self, chunk: Row[Any]) -> tuple[Intent, bool]:
         """What the engine is to settle, and whether one of the recipients may not be paid."""
         query = (
-            select(batch_rows.c.destination, batch_rows.c.amount_units, batches.c.signing)
-            .join(batches, batches.c.number == batch_rows.c.batch)
+            select(batch_rows.c.destination, batch_rows.c.amount_units)
             .where(batch_rows.c.batch == self._batch.number, batch_rows.c.chunk == chunk.key)
             .order_by(batch_rows.c.position)
         )
@@ -206,7 +226,8 @@ class _Stock:
             chunk.key,
             [(row.destination, int(row.amount_units)) for row in rows],
             token=self._batch.token,
-            signing=SigningMode(rows[0].signing),
+            signing=self._batch.signing,
+            signer=self._batch.signer,
             terms=self._rules.terms,
         )
         blocked = self._rules.blocked
@@ -331,8 +352,9 @@ class _Stock:
         )
         for chunk in await self._chunks(ChunkState.OPEN, ended=False):
             settlement = await self._settlements.read(self._connection, chunk.settlement_id)
-            # What has left us is followed to its end: only what is unsent is withdrawn.
-            if not settlement.status.in_flight:
+            # What has left us is followed to its end: only what is unsent is withdrawn, and once is enough.
+            withdrawn = settlement.control is Control.CANCEL or settlement.ending is not None
+            if not settlement.status.in_flight and not withdrawn:
                 with suppress(Conflict):  # it ended just now
                     await self._settlements.control(self._connection, chunk.settlement_id, Control.CANCEL)
 

@@ -72,6 +72,7 @@ class NewBatch:
     verdicts: Verdicts
     limits: CallLimits
     needs_approval: bool
+    signer: str | None = None
 
 
 class BatchBook:
@@ -95,6 +96,7 @@ class BatchBook:
                 asset=new.asset,
                 token=new.token,
                 signing=new.signing,
+                signer=new.signer,
                 on_bad_rows=new.on_bad_rows,
                 rows=new.verdicts.rows,
                 rows_bad=new.verdicts.bad,

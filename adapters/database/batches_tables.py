@@ -48,6 +48,7 @@ batches: Final = Table(
     Column("asset", Text, nullable=False),
     Column("token", String(56), nullable=False),
     Column("signing", String(16), nullable=False),
+    Column("signer", String(16), comment="null: the one that PAYOUT_SIGNER names"),
     Column(
         "on_bad_rows", String(8), CheckConstraint(_one_of("on_bad_rows", OnBadRows), name="bad"), nullable=False
     ),

@@ -111,6 +111,7 @@ def as_outcome(row: Row[Any]) -> SettlementOutcome:
         may_pass=row.may_pass,
         outcomes=tuple(row.outcomes or b""),
         expires_at=row.expires_at,
+        ends_after=None if row.ending is None else int(row.ending["after"]),
     )
 
 

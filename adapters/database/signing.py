@@ -54,9 +54,13 @@ class SigningBook:
         return found[0]
 
     async def waiting(
-        self, after: str | None = None, limit: int = 100, payer: str | None = None
+        self,
+        after: str | None = None,
+        limit: int = 100,
+        payer: str | None = None,
+        batch_id: str | None = None,
     ) -> tuple[SigningRequest, ...]:
-        """Requests that wait, oldest first, after the one with the id `after`.
+        """Requests that wait, oldest first, after the one with the id `after`; those of one batch's calls.
 
         Raises:
             NotFound: there is no request `after`.
@@ -69,6 +73,9 @@ class SigningBook:
         )
         if payer is not None:
             query = query.where(signing_requests.c.payer == payer)
+        if batch_id is not None:
+            calls = signing_requests.c.settlement_id.startswith(f"chunk:{batch_id}.", autoescape=True)
+            query = query.where(calls)
         if after is not None:
             async with self._database.look() as connection:
                 number = (

@@ -6,19 +6,13 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from temporalio.client import (
-    Client,
-    WithStartWorkflowOperation,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError
 
 from activities.payout import PayoutStart
@@ -32,14 +26,12 @@ from activities.story_names import (
     STORIES,
     payout_story_id,
 )
-from adapters.temporal.failures import from_failure
-from domain.errors import HoldfastError, Unavailable
+from adapters.temporal.signatures import submit_signature
+from domain.errors import Unavailable
 from domain.payout import Payout, PayoutPhase
 from domain.signing import SignatureReceipt, SignatureSubmission
 
 _ANSWER_MAX: Final = timedelta(seconds=5)
-_SIGNATURE_MAX: Final = timedelta(seconds=20)
-_SUBMIT_SIGNATURE: Final = "submit_signature"
 
 
 class PayoutStories:
@@ -110,19 +102,7 @@ class PayoutStories:
         begin: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             PAYOUT_STORY, PayoutStart(payout_id=payout_id), **options
         )
-        try:
-            receipt: SignatureReceipt = await self._client.execute_update_with_start_workflow(
-                _SUBMIT_SIGNATURE,
-                submission,
-                start_workflow_operation=begin,
-                result_type=SignatureReceipt,
-                rpc_timeout=_SIGNATURE_MAX,
-            )
-        except WorkflowUpdateFailedError as failed:
-            raise _refusal_in(failed) from failed
-        except (RPCError, RuntimeError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-            raise _away() from error
-        return receipt
+        return await submit_signature(self._client, begin, [submission])
 
     async def running_among(self, payout_ids: Iterable[str]) -> frozenset[str]:
         """Which of these payouts have a story that runs, as Temporal's visibility knows them: a moment late.
@@ -154,13 +134,3 @@ def _begun(payout_id: str) -> dict[str, Any]:
 
 def _away() -> Unavailable:
     return Unavailable("Temporal does not answer", code="temporal_unavailable")
-
-
-def _refusal_in(failed: WorkflowUpdateFailedError) -> HoldfastError:
-    """Our error inside a failed Update: of the activity beneath it."""
-    cause: BaseException | None = failed.cause
-    while isinstance(cause, ActivityError):
-        cause = cause.cause
-    if isinstance(cause, ApplicationError):
-        return from_failure(cause)
-    return Unavailable("the story could not look at the signatures: post them again")

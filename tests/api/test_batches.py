@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import select
 from stellar_sdk import Asset, Keypair
 
 from adapters.database.batch_story import BatchDesk, BatchRules
+from adapters.database.people_tables import idempotency_keys
 from domain.address import AddressKind, encode
 from domain.batch_file import ROWS_MAX
 from domain.payout import PayoutMode
@@ -241,27 +243,67 @@ async def test_while_temporal_is_away_a_batch_is_recorded_and_says_so(front: Fro
     assert answer.json()["status"] == "running"
 
 
-@pytest.mark.parametrize(
-    ("mode", "code"),
-    [(PayoutMode.EXTERNAL, "batch_needs_signer"), (PayoutMode.BUILD_ONLY, "live_execution_off")],
-)
-async def test_without_a_signer_at_hand_a_batch_is_refused_and_says_so(
-    front: Front, mode: PayoutMode, code: str
-) -> None:
-    terms = front.deps.payouts.terms
-    assert terms is not None
-    payouts = replace(front.deps.payouts, terms=replace(terms, mode=mode))
+async def send_where(front: Front, text: str, kind: str, *, path: str = "", query: str = "", **terms: Any) -> Any:
+    """Send it where payouts have other terms."""
+    payouts = replace(front.deps.payouts, terms=replace(TERMS, **terms))
     other = replace(front.deps, payouts=payouts, registry=CollectorRegistry())
     async with served(other) as url:
         client = Client(url, front.admin_key)
-        answer = await client.post(
-            "/api/v1/batches",
-            content=FILE.encode(),
-            headers={"Content-Type": "text/csv", "Idempotency-Key": "k"},
-            params={"asset": "XLM"},
-        )
+        headers = {"Content-Type": kind, "Idempotency-Key": f"{kind}{query}"}
+        answer = await client.post(f"/api/v1/batches{path}{query}", content=text.encode(), headers=headers)
         await client.session.close()
-    assert (answer.status_code, answer.json()["code"]) == (409, code)
+    return answer
+
+
+async def test_where_nothing_is_sent_a_batch_is_refused_and_says_so(front: Front) -> None:
+    answer = await send_where(front, FILE, "text/csv", query="?asset=XLM", mode=PayoutMode.BUILD_ONLY)
+    assert (answer.status_code, answer.json()["code"]) == (409, "live_execution_off")
+
+
+_ONE = {"asset": "XLM", "rows": [{"destination": ACCOUNTS[0], "amount": "1"}]}
+
+
+async def test_where_somebody_outside_signs_entries_are_asked_for_unless_envelopes_are_wanted(
+    front: Front,
+) -> None:
+    """Envelopes would hold a lane each while they wait."""
+    whole = await send_where(front, FILE, "text/csv", query="?asset=XLM", mode=PayoutMode.EXTERNAL)
+    named = await send_where(
+        front, FILE, "text/csv", query="?asset=XLM&signer=external&signing=envelope", signers=("external",)
+    )
+    as_json = json.dumps(_ONE | {"signer": "external"})
+    in_json = await send_where(front, as_json, "application/json", signers=("external",))
+    assert [(one.status_code, one.json()["signer"], one.json()["signing"]) for one in (whole, named, in_json)] == [
+        (201, None, "auth_entry"),
+        (201, "external", "envelope"),
+        (201, "external", "auth_entry"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["", "/check"])
+async def test_a_signer_that_is_not_on_offer_is_refused_by_name(front: Front, path: str) -> None:
+    """Else anybody could choose the one that asks nobody."""
+    for signers in ((), ("external",)):
+        body = json.dumps(_ONE | {"signer": "hot"})
+        answer = await send_where(front, body, "application/json", path=path, signers=signers)
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == ["/signer"]
+    for wrong in ({"signer": "nobody"}, {"signing": "blood"}):
+        answer = await send(front, path=path, **wrong)
+        assert answer.status_code == 422
+        assert [error["field"].rpartition("/")[2] for error in answer.json()["errors"]] == list(wrong)
+    assert (await front.viewer.get("/api/v1/batches")).json()["batches"] == []
+
+
+async def test_what_was_not_said_of_the_signer_is_no_part_of_the_claim(front: Front) -> None:
+    """So a request is known again that was recorded before a batch could name one."""
+    await send(front)
+    async with front.deps.database.look() as connection:
+        fields = (await connection.execute(select(idempotency_keys.c.fields))).scalar_one()
+    assert set(fields) == {"request", "asset", "name", "on_bad_rows", "rows_sha256"}
+    other = await send(front, signing="auth_entry")
+    assert other.status_code == 409
+    assert [error["field"] for error in other.json()["errors"]] == ["/signing"]
 
 
 async def test_a_secret_key_in_the_file_stands_nowhere(front: Front) -> None:

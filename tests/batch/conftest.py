@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from adapters.stellar.own_sequence import OwnSequence
 from adapters.stellar.rpc import Rpc
 from adapters.temporal.batch_stories import BatchStories
 from adapters.temporal.failures import TranslateFailures
-from domain.batch import Batch, BatchStatus, CallLimits, OnBadRows, RowReport, batch_id_of
+from domain.batch import Batch, BatchStatus, CallLimits, OnBadRows, RowReport, batch_id_of, signing_of
 from domain.batch_file import CsvRows, Reading, judge
 from domain.money import Amount
 from domain.payout import PayoutMode, PayoutTerms
@@ -76,6 +76,10 @@ class Street:
     contract: str
     window: int = 4
     blocked: frozenset[str] = frozenset()
+    payer: str = ""
+    mode: PayoutMode = PayoutMode.QUEUED
+    given: Mapping[str, object] = field(default_factory=dict)
+    """Settings of its engine."""
     sandbox: bool = True
     book: BatchBook = field(default_factory=BatchBook)
 
@@ -92,9 +96,10 @@ class Street:
         return PayoutTerms(
             contract=self.contract,
             method="distribute_winnings",
-            payer=self.world.pool.public_key,
+            payer=self.payer or self.world.pool.public_key,
             deployment=self.bench.deployment,
-            mode=PayoutMode.QUEUED,
+            mode=self.mode,
+            signers=("external", "hot"),
         )
 
     async def limits(self) -> CallLimits:
@@ -110,6 +115,8 @@ class Street:
         wake: bool = True,
         key: str | None = None,
         needs_approval: bool = False,
+        signer: str | None = None,
+        signing: SigningMode | None = None,
     ) -> str:
         lines = [",".join([*row, ""][:3]) for row in rows]
         text = "\n".join(["destination,amount,reference", *lines]) + "\n"
@@ -123,7 +130,8 @@ class Street:
             name="test",
             asset=f"USDC:{self.world.issuer.public_key}",
             token=self.world.usdc,
-            signing=SigningMode.ENVELOPE,
+            signing=signing_of(self.terms.signed_by(signer), signing),
+            signer=signer,
             on_bad_rows=OnBadRows.SKIP,
             verdicts=verdicts,
             limits=limits or await self.limits(),
@@ -174,15 +182,15 @@ class Street:
     @asynccontextmanager
     async def working(self, **changes: object) -> AsyncIterator[Engine]:
         """A worker's engine and stories; leaving it is a worker that stops."""
-        async with self.bench.engine(**changes) as engine:
-            rules = BatchRules(self.terms, window=self.window, blocked=self.blocked)
+        async with self.bench.engine(**{**self.given, **changes}) as engine:
+            rules = BatchRules(self.terms, window=self.window, blocked=self.blocked, lanes_waiting=2)
             stories = BatchActivities(BatchDesk(self.database, engine.book, rules))
             async with (
                 Worker(
                     self.client,
                     task_queue=STORIES,
                     workflows=[BatchStory],
-                    activities=[stories.take_stock],
+                    activities=[stories.take_stock, engine.signing.accept_signature],
                     interceptors=[TranslateFailures()],
                     workflow_runner=SandboxedWorkflowRunner() if self.sandbox else UnsandboxedWorkflowRunner(),
                 ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from domain.batch import BatchStatus
@@ -22,6 +23,10 @@ class BatchScene:
     """What the engine says of a chunk, walk by walk; then that it is confirmed."""
     wakes_at: tuple[int, ...] = ()
     """With which stock-takings somebody calls."""
+    signs_at: tuple[int, ...] = ()
+    """With which stock-takings somebody signs for the first chunk."""
+    looks_after: Mapping[int, timedelta] = field(default_factory=dict)
+    """Which stock-takings say when to look again."""
 
 
 BATCH_SCENES: Final[Mapping[str, BatchScene]] = {
@@ -41,5 +46,11 @@ BATCH_SCENES: Final[Mapping[str, BatchScene]] = {
     "frozen_for_a_while": BatchScene(
         ((_RUNNING, (_A,)), _DONE),
         {_A: (SettlementStatus.BUILT, SettlementStatus.BUILT, SettlementStatus.SUBMITTED)},
+    ),
+    "signed_outside": BatchScene(
+        ((_RUNNING, (_A,)), (_RUNNING, ()), (_RUNNING, (_A,)), (_RUNNING, ()), (_RUNNING, (_A,)), _DONE),
+        {_A: (SettlementStatus.AWAITING_SIGNATURE,) * 2},
+        signs_at=(4,),
+        looks_after={2: timedelta(hours=12)},
     ),
 }
