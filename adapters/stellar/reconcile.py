@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import select, text, update
 from stellar_sdk import StrKey, xdr
 
-from activities.settlement_parts import Settlement
+from activities.settlement_parts import Kept, Settlement
 from adapters.database.audit import record
 from adapters.database.engine import Database
 from adapters.database.forgotten import Forgotten, chunks_paid_otherwise, remember
@@ -182,8 +182,10 @@ class Reconciler:
             waiting = [await self._book.read(connection, row.id) for row in rows.all()]
         found: list[str] = []
         for settlement in waiting:
-            if await self._is_paid(settlement):
-                await self._book.record_paid_before(settlement, None)
+            kept = await self._kept(settlement)
+            if kept.marker is MarkerState.PAID:
+                # Of a list the marker says who was paid, where the record has no envelope to find that by.
+                await self._book.record_paid_before(settlement, None, kept)
                 found.append(settlement.id)
         return tuple(found)
 
@@ -201,10 +203,14 @@ class Reconciler:
             for settlement_id in await chunks_paid_otherwise(connection, self._deployment):
                 await self._book.control(connection, settlement_id, Control.CANCEL)
 
-    async def _is_paid(self, settlement: Settlement) -> bool:
+    async def _kept(self, settlement: Settlement) -> Kept:
         key = marker_key(settlement.intent.invocation.contract, settlement.intent.marker_id)
-        entry = (await self._rpc.ledger_entries([key])).by_key.get(key.to_xdr())
-        return entry is not None and marker_of(entry.data).state is MarkerState.PAID
+        found = await self._rpc.ledger_entries([key])
+        entry = found.by_key.get(key.to_xdr())
+        if entry is None:
+            return Kept(found.ledger, MarkerState.ABSENT)
+        marker = marker_of(entry.data)
+        return Kept(found.ledger, marker.state, marker.moved_units, marker.outcomes)
 
     async def _skip_used_numbers(self, lost: tuple[LostPayment, ...]) -> None:
         """Never give an outage the id of one that was paid and forgotten: its marker would refuse it for good."""
