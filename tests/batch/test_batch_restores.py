@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +12,14 @@ from stellar_sdk import Keypair
 from adapters.database.batch_story import BatchDesk, BatchRules
 from adapters.database.engine import Database
 from adapters.stellar.reconcile import Reconciler
-from domain.batch import Batch, BatchStatus
+from domain.batch import Batch, BatchStanding, BatchStatus
 from domain.money import Amount
+from domain.payout import PayoutMode
 from domain.settlement import Control
+from localnet.clients import LocalLedger
 from tests.batch.conftest import Street, trusting
 from tests.settlement.conftest import Bench
+from tests.settlement.payouts import Payouts, signed_by
 from tests.settlement.test_crashes import copy_database
 from workers.engine import Engine
 
@@ -122,4 +126,49 @@ async def test_a_backup_from_before_a_row_was_tried_again_pays_it_no_second_time
     assert (batch.status, batch.counts.paid) == (BatchStatus.COMPLETED, 1)
     assert [found.settlement_id for found in await again.rows(batch_id)] == [f"chunk:{batch_id}.r1.3"]
     assert await again.balance(row[0]) == Amount.of(1)
+    await again.database.close()
+
+
+async def test_a_backup_from_before_calls_were_signed_pays_no_row_twice(
+    here: Street, four: list[Keypair], database_url: str, ledger: LocalLedger
+) -> None:
+    """The backup has no envelope, and asks for the signature that was given."""
+    payouts = await Payouts.make(here.bench, ledger)
+    outside = replace(
+        here,
+        contract=payouts.contract,
+        payer=payouts.payer.public_key,
+        mode=PayoutMode.EXTERNAL,
+        given=payouts.given(),
+    )
+    batch_id = await outside.send([(one.public_key, "1") for one in four], wake=False)
+    backup = f"{database_url}_backup_unsigned"
+
+    async def step(street: Street, engine: Engine) -> BatchStanding:
+        desk = BatchDesk(street.database, engine.book, BatchRules(street.terms, window=4))
+        standing = await desk.take_stock(batch_id, datetime.now(UTC))
+        for settlement_id in standing.open:
+            await engine.activities.walk(settlement_id)
+        return await desk.take_stock(batch_id, datetime.now(UTC))
+
+    async def sign(engine: Engine) -> None:
+        (request,) = await engine.requests.waiting(batch_id=batch_id)
+        await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
+
+    async with outside.bench.engine(**outside.given) as engine:
+        assert (await step(outside, engine)).awaiting_signature == 1
+    await here.database.close()
+    copy_database(database_url, backup)
+    async with outside.bench.engine(**outside.given) as engine:
+        await sign(engine)
+        while not (await step(outside, engine)).ended:
+            pass
+
+    # The reconcile finds the marker, which says who was paid: nobody is asked to sign again.
+    again = await restored(here, backup)
+    async with again.bench.engine(**outside.given) as engine:
+        standing = await step(again, engine)
+        assert await engine.requests.waiting() == ()
+    assert (standing.status, standing.counts.paid) == (BatchStatus.COMPLETED, 4)
+    assert [await again.balance(one) for one in four] == [Amount.of(1)] * 4
     await again.database.close()

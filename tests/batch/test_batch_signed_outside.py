@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, select
 from stellar_sdk import Keypair
 from temporalio.testing import WorkflowEnvironment
 
+import workflows.batch
 from activities.story_names import batch_story_id
 from adapters.database.engine import Database
 from adapters.database.settlements_tables import lanes
@@ -20,7 +22,7 @@ from domain.payout import PayoutMode
 from domain.settlement import Intent, SigningMode
 from domain.signing import SigningRequest
 from localnet.clients import LocalLedger
-from tests.batch.conftest import Street
+from tests.batch.conftest import TINY, Street, trusting
 from tests.settlement.conftest import Bench
 from tests.settlement.payouts import Payouts, lands, sign, signed_by
 from tests.settlement.test_auth_entries import pass_ledgers, used_by_a_stranger
@@ -286,3 +288,25 @@ async def test_sent_again_to_a_record_that_lost_it_nobody_is_asked_and_nothing_i
         batch = await street.until(batch_id, BatchStatus.COMPLETED)
         assert (batch.counts.paid, await engine.requests.waiting()) == (10, ())
     assert await balances(street, paid) == [Amount.of(1)] * 10
+
+
+async def test_a_story_that_begins_anew_while_it_is_signed_in_bulk_loses_no_signature(
+    street: Street, payouts: Payouts, ledger: LocalLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows.batch, "_EVENTS_MAX", 40)
+    street.sandbox = False
+    people = [Keypair.random() for _ in range(40)]
+    await trusting(street.world, people)
+    async with street.working() as engine:
+        batch_id = await street.send(ones(people), limits=replace(TINY, rows_max=1))
+        requests = await asked(engine, batch_id, 40)
+        gate = asyncio.Semaphore(10)
+
+        async def post(request: SigningRequest) -> None:
+            async with gate:
+                await give(street, payouts.payer, request)
+
+        await asyncio.gather(*(post(request) for request in requests))
+        batch = await street.until(batch_id, BatchStatus.COMPLETED)
+    assert batch.counts.paid == 40
+    assert await balances(street, people) == [Amount.of(1)] * 40
