@@ -296,7 +296,8 @@ async def act(deps: Parts, caller: Controller, payout_id: PayoutId, action: Acti
 
 
 async def _acted(deps: Deps, payout: Payout) -> Response:
-    awake = payout.ended or await _awake(payout, lambda: deps.payouts.stories.payout_changed(payout.payout_id))
+    # One that this ended too: its story still waits, and wakes the one behind it.
+    awake = await _awake(payout, lambda: deps.payouts.stories.payout_changed(payout.payout_id))
     return ExactJSONResponse(await _why(deps, payout), 200 if awake else 202)
 
 

@@ -194,7 +194,6 @@ async def story_house(
             workflows=[OutageStory],
             activities=[acts.take_stock, acts.record_outcome, acts.ask_person],
             interceptors=[TranslateFailures()],
-            max_cached_workflows=0,
         ),
         Worker(
             client, task_queue=SETTLE_INTERACTIVE, activities=[engine.settle], interceptors=[TranslateFailures()]

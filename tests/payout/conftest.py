@@ -216,7 +216,6 @@ async def working(
             workflows=[PayoutStory],
             activities=[acts.take_stock, acts.next_in_order, engine.signing.accept_signature],
             interceptors=[TranslateFailures()],
-            max_cached_workflows=0,
         ),
         Worker(
             temporal,

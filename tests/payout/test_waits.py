@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from stellar_sdk import Keypair
 
 from domain.money import Amount
+from domain.payout import PayoutPhase
 from tests.payout.conftest import Street
 from tests.waiting import until
 
@@ -55,6 +56,7 @@ async def test_an_ordered_payout_keeps_those_behind_it_waiting_until_it_has_ende
     why = (await street.finance.get(f"/api/v1/payouts/{second}/why")).json()
     assert (why["status"], why["waits_for"]) == ("accepted", "turn")
     assert (await street.act(first, "cancel")).status_code == 200
+    assert (await street.handle(first).result()).phase is PayoutPhase.CANCELLED, "it waits for 2099 no more"
     await street.until(second, "confirmed")
 
 
