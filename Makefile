@@ -12,7 +12,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
-WORKERS ?= 2
+# Two a core: a test mostly waits, for ledgers to close and for workers to start.
+WORKERS ?= 4
 
 LEDGER := localnet/ledger
 LEDGER_BINARY := $(LEDGER)/target/release/holdfast-ledger
@@ -138,7 +139,7 @@ test-ledger: ledger
 test-python: env ledger kms softhsm
 	@echo "==> Python"
 	@command -v node >/dev/null 2>&1 || echo "    (no Node here: the JavaScript SDK's tests skip)"
-	@$(BIN)/pytest -n $(WORKERS) $(TESTS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(TESTS)
 
 .PHONY: check
 check: env check-python check-rust check-files ## Lint, types, layers, generated docs, wasm and lock.
