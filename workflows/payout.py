@@ -78,7 +78,7 @@ class PayoutStory:
     @workflow.run
     async def run(self, start: PayoutStart) -> PayoutStanding:
         """Follow one payout until nothing more happens by itself; returns how it stands then."""
-        settling, outcome = start.settling, None
+        settling, outcome, ordered = start.settling, None, start.ordered
         while True:
             if settling:
                 outcome = await self._settle()
@@ -87,7 +87,7 @@ class PayoutStory:
                         payout_id=self._id,
                         phase=PayoutPhase(outcome.status.value),
                         status=outcome.status,
-                        ordered=start.ordered,
+                        ordered=ordered,
                         tx_hash=outcome.tx_hash,
                         reason=outcome.reason,
                     )
@@ -102,6 +102,8 @@ class PayoutStory:
                     pause = self._pause()
                     await self._wait_for_news(until=max(outcome.expires_at or pause, pause))
             payout = await self._take_stock()
+            # Who wakes a story knows no more than its id.
+            ordered = payout.ordered
             if payout.ended:
                 break
             settling = await self._wait(payout)

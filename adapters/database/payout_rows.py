@@ -25,7 +25,7 @@ shown_status: Final[ColumnElement[str]] = func.payout_status(
 )
 """The guide's state: one function in the database, which the `transactions` view uses too."""
 _EARLIER: Final = payouts.alias("earlier")
-_TURN: Final = ~(
+has_turn: Final[ColumnElement[bool]] = ~(
     select(_EARLIER.c.number)
     .where(
         _EARLIER.c.ordered,
@@ -36,6 +36,7 @@ _TURN: Final = ~(
     )
     .exists()
 )
+"""Of an ordered one: those before it have ended."""
 
 
 def select_payouts() -> Select[Any]:
@@ -43,7 +44,7 @@ def select_payouts() -> Select[Any]:
     return select(
         payouts,
         shown_status.label("shown_status"),
-        _TURN.label("turn"),
+        has_turn.label("turn"),
         func.greatest(payouts.c.changed_at, settlements.c.updated_at).label("updated_at"),
         settlements.c.status,
         settlements.c.control,

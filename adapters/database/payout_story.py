@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Settlement
 from adapters.database.engine import Database
-from adapters.database.payout_rows import change_payout, lock_payout, tell_of
+from adapters.database.payout_rows import change_payout, has_turn, lock_payout, tell_of
 from adapters.database.payouts import AGAIN, PolicyBook, intent_of, next_in_order
 from adapters.database.payouts_tables import ENDED, payouts
 from domain.errors import Conflict, Refused
@@ -213,8 +213,15 @@ async def unended_payouts(
 
     Rows that changed after `older_than` are left out: they were most likely just woken.
     """
-    # While the engine has it, the story looks again when the engine answers; only a wait has to be woken.
-    missed = payouts.c.version > payouts.c.seen_version
+    # While the engine has it, the story looks again when the engine answers; only a wait has to be woken. A turn
+    # comes without a word where the one before it ended as another payer's, or its word was lost.
+    due = and_(
+        payouts.c.phase == PayoutPhase.DUE,
+        ~payouts.c.held,
+        or_(payouts.c.not_before.is_(None), payouts.c.not_before < older_than),
+        has_turn,
+    )
+    missed = or_(payouts.c.version > payouts.c.seen_version, due)
     query = (
         select(payouts.c.payout_id, payouts.c.number, missed)
         .where(payouts.c.phase.not_in(ENDED), payouts.c.changed_at < older_than, payouts.c.number > after)

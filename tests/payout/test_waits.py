@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from stellar_sdk import Keypair
+from stellar_sdk import Keypair, scval
+from temporalio.testing import WorkflowEnvironment
 
+from adapters.database.engine import Database
 from domain.money import Amount
 from domain.payout import PayoutPhase
-from tests.payout.conftest import Street
+from localnet.clients import LocalLedger
+from tests.payout.conftest import Street, open_street, settings_of
+from tests.settlement.world import World
 from tests.waiting import until
 
 
@@ -58,6 +62,51 @@ async def test_an_ordered_payout_keeps_those_behind_it_waiting_until_it_has_ende
     assert (await street.act(first, "cancel")).status_code == 200
     assert (await street.handle(first).result()).phase is PayoutPhase.CANCELLED, "it waits for 2099 no more"
     await street.until(second, "confirmed")
+
+
+async def test_one_that_a_person_retried_lets_the_next_in_order_go_on(street: Street) -> None:
+    recipient = Keypair.random()
+    first = (await street.post(ordered=True, destination_account=street.funded(recipient)))["transaction"]["id"]
+    await street.until(first, "failed")
+    await street.handle(first).result()
+    await street.trust(recipient)
+    assert (await street.act(first, "retry")).status_code == 200
+    second = (await street.post(ordered=True))["transaction"]["id"]
+    await street.until(first, "confirmed")
+    await street.until(second, "confirmed")
+
+
+async def test_the_next_in_order_goes_on_where_the_one_before_it_was_paid_by_another_payer(
+    world: World, database: Database, temporal: WorkflowEnvironment
+) -> None:
+    async with open_street(world, database, temporal.client) as street:
+        first = (await street.post(ordered=True, amount="10001"))["transaction"]["id"]
+        second = (await street.post(ordered=True))["transaction"]["id"]
+        mnemonic = street.settings.lanes_mnemonic
+        assert mnemonic is not None
+        kept = {
+            "holdfast_deployment": street.settings.holdfast_deployment,
+            "lanes_mnemonic": mnemonic.get_secret_value(),
+        }
+    payer = Keypair.random()
+    LocalLedger(world.url).friendbot(payer.public_key)
+    contract = await world.new_payout(usdc=Amount.of(20_000))
+    await world.call_payout("set_executor", scval.to_address(payer.public_key), contract=contract)
+    rotated = {
+        "payout_contract_id": contract,
+        "payout_source_account": payer.public_key,
+        "payout_hot_signer_secret": payer.secret,
+    }
+    settings = settings_of(world, **kept, **rotated)
+    async with open_street(world, database, temporal.client, settings=settings) as street:
+        assert (await street.act(first, "approve", by=street.admin)).status_code == 200
+        await street.until(first, "confirmed")
+
+        async def swept() -> bool | None:
+            await street.sweep()
+            return True if (await street.get(second))["status"] == "confirmed" else None
+
+        await until(swept)
 
 
 async def test_a_held_payout_goes_on_when_it_is_resumed(street: Street) -> None:
