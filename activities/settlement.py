@@ -48,7 +48,7 @@ from domain.settlement import (
     verdict,
 )
 
-_HEARTBEAT_SECONDS: Final = 3.0
+_HEARTBEAT_SECONDS: Final = 5.0
 _CLOSES_MAX: Final = 3
 """After so many ledgers without proof the story is told `pending` and asks again."""
 _CLOSES_BEFORE_BUMP: Final = 2
@@ -338,12 +338,12 @@ def _pinned(settlement: Settlement) -> tuple[Pin, Attempt]:
 
 @asynccontextmanager
 async def _heartbeats() -> AsyncIterator[None]:
-    """Heartbeat beside the work, so that a worker's death is noticed in seconds."""
+    """Heartbeat beside the work, so that a dead worker is noticed in seconds; most walks end before the first."""
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
             await asyncio.sleep(_HEARTBEAT_SECONDS)
+            activity.heartbeat()
 
     task = asyncio.create_task(beat())
     try:

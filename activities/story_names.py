@@ -7,9 +7,9 @@ from typing import Final
 from temporalio.common import SearchAttributeKey
 
 STORIES: Final = "stories"
-"""The task queue of workflows and their local activities."""
+"""The task queue of workflows that pay nothing themselves, and of what they do."""
 SETTLE_INTERACTIVE: Final = "settle-interactive"
-"""The task queue of single payments; its slots are the lanes' quota."""
+"""The task queue of single payments and of their stories; its slots for activities are the lanes' quota."""
 SETTLE_BULK: Final = "settle-bulk"
 """The task queue of batches."""
 

@@ -22,8 +22,8 @@ from activities.story_names import (
     CHANGED_SIGNAL,
     KIND,
     PAYOUT_STORY,
+    SETTLE_INTERACTIVE,
     STATUS,
-    STORIES,
     payout_story_id,
 )
 from adapters.temporal.signatures import submit_signature
@@ -124,7 +124,7 @@ class PayoutStories:
 def _begun(payout_id: str) -> dict[str, Any]:
     return {
         "id": payout_story_id(payout_id),
-        "task_queue": STORIES,
+        "task_queue": SETTLE_INTERACTIVE,
         "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
         "static_summary": "A payout",

@@ -20,9 +20,9 @@ from activities.story_names import (
     KIND,
     OPERATOR,
     OUTAGE_STORY,
+    SETTLE_INTERACTIVE,
     SEVERITY,
     STATUS,
-    STORIES,
     outage_story_id,
 )
 from domain.errors import Unavailable
@@ -92,7 +92,7 @@ class Stories:
                 OUTAGE_STORY,
                 outage_id,
                 id=outage_story_id(outage_id),
-                task_queue=STORIES,
+                task_queue=SETTLE_INTERACTIVE,
                 start_signal=CHANGED_SIGNAL,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE if again else reuse,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,

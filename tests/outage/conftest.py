@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from activities.outage import OutageActivities
 from activities.settlement_parts import Proof
-from activities.story_names import SETTLE_INTERACTIVE, STORIES, outage_story_id
+from activities.story_names import SETTLE_INTERACTIVE, outage_story_id
 from adapters.database.engine import Database
 from adapters.database.outage_rows import find_outage
 from adapters.database.outage_story import OutageDesk
@@ -187,17 +187,12 @@ async def story_house(
         yield story
         return
     acts = OutageActivities(desk)
-    async with (
-        Worker(
-            client,
-            task_queue=STORIES,
-            workflows=[OutageStory],
-            activities=[acts.take_stock, acts.record_outcome, acts.ask_person],
-            interceptors=[TranslateFailures()],
-        ),
-        Worker(
-            client, task_queue=SETTLE_INTERACTIVE, activities=[engine.settle], interceptors=[TranslateFailures()]
-        ),
+    async with Worker(
+        client,
+        task_queue=SETTLE_INTERACTIVE,
+        workflows=[OutageStory],
+        activities=[engine.settle, acts.take_stock, acts.record_outcome, acts.ask_person],
+        interceptors=[TranslateFailures()],
     ):
         yield story
 

@@ -212,15 +212,15 @@ async def working(
     async with (
         Worker(
             temporal,
-            task_queue=STORIES,
+            task_queue=SETTLE_INTERACTIVE,
             workflows=[PayoutStory],
-            activities=[acts.take_stock, acts.next_in_order, engine.signing.accept_signature],
+            activities=[engine.activities.settle, acts.take_stock, acts.next_in_order],
             interceptors=[TranslateFailures()],
         ),
         Worker(
             temporal,
-            task_queue=SETTLE_INTERACTIVE,
-            activities=[engine.activities.settle],
+            task_queue=STORIES,
+            activities=[engine.signing.accept_signature],
             interceptors=[TranslateFailures()],
         ),
     ):
