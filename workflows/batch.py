@@ -62,6 +62,11 @@ def _is_for_others(outcome: SettlementOutcome) -> bool:
     return awaited and outcome.expires_at is not None and outcome.expires_at > workflow.now()
 
 
+def _is_long() -> bool:
+    info = workflow.info()
+    return info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX
+
+
 @workflow.defn(name=BATCH_STORY, failure_exception_types=[Exception])
 class BatchStory:
     """Keep the window full; take stock whenever something ended or somebody called."""
@@ -99,17 +104,22 @@ class BatchStory:
     @workflow.update
     async def submit_signature(self, settlement_id: str, submission: SignatureSubmission) -> SignatureReceipt:
         """Take signatures for one of the calls; with enough of them it goes on at once."""
-        receipt = await workflow.execute_activity_method(
-            SigningActivities.accept_signature,
-            args=[settlement_id, submission],
-            task_queue=STORIES,
-            start_to_close_timeout=_ACCEPT_MAX,
-            retry_policy=_ACCEPT_RETRY,
-            summary="look at the signatures, and keep them",
-        )
-        if receipt.complete:
-            self._news = True
-        return receipt
+        complete = False
+        try:
+            receipt = await workflow.execute_activity_method(
+                SigningActivities.accept_signature,
+                args=[settlement_id, submission],
+                task_queue=STORIES,
+                start_to_close_timeout=_ACCEPT_MAX,
+                retry_policy=_ACCEPT_RETRY,
+                summary="look at the signatures, and keep them",
+            )
+            complete = receipt.complete
+            return receipt
+        finally:
+            # A story takes so many Updates and no more: refused ones, too, have it begin anew.
+            if complete or _is_long():
+                self._news = True
 
     async def _wait_for_news(self, *, until: datetime | None) -> None:
         if until is None:
@@ -182,8 +192,7 @@ class BatchStory:
 
     async def _begin_anew_when_long(self, batch_id: str) -> None:
         """Nothing is carried over: the record is in Postgres, and a settlement is taken up where it stands."""
-        info = workflow.info()
-        if info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX:
+        if _is_long():
             # What is under way may end first, so that few walks are begun twice: that is harmless, and wasteful.
             with suppress(TimeoutError):
                 await workflow.wait_condition(lambda: not self._settling, timeout=_PAUSE_MAX)

@@ -63,6 +63,11 @@ def _is_over(outcome: SettlementOutcome) -> bool:
     return outcome.status.final and not (outcome.status is SettlementStatus.FAILED and outcome.may_pass)
 
 
+def _is_long() -> bool:
+    info = workflow.info()
+    return info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX
+
+
 @workflow.defn(name=PAYOUT_STORY, failure_exception_types=[Exception])
 class PayoutStory:
     """Wait for whoever has to agree or sign, pay once, and say how it ended."""
@@ -122,17 +127,22 @@ class PayoutStory:
     @workflow.update
     async def submit_signature(self, submission: SignatureSubmission) -> SignatureReceipt:
         """Take signatures; with enough of them the payment goes on at once."""
-        receipt = await workflow.execute_activity_method(
-            SigningActivities.accept_signature,
-            args=[settlement_id_of(self._id), submission],
-            task_queue=STORIES,
-            start_to_close_timeout=_ACCEPT_MAX,
-            retry_policy=_ACCEPT_RETRY,
-            summary="look at the signatures, and keep them",
-        )
-        if receipt.complete:
-            self._news = True
-        return receipt
+        complete = False
+        try:
+            receipt = await workflow.execute_activity_method(
+                SigningActivities.accept_signature,
+                args=[settlement_id_of(self._id), submission],
+                task_queue=STORIES,
+                start_to_close_timeout=_ACCEPT_MAX,
+                retry_policy=_ACCEPT_RETRY,
+                summary="look at the signatures, and keep them",
+            )
+            complete = receipt.complete
+            return receipt
+        finally:
+            # A story takes so many Updates and no more: refused ones, too, have it begin anew.
+            if complete or _is_long():
+                self._news = True
 
     async def _settle(self) -> SettlementOutcome | None:
         """One walk of the engine: an outcome, or None; which does not say that nothing was paid."""
@@ -217,8 +227,7 @@ class PayoutStory:
 
     async def _begin_anew_when_long(self, payout: PayoutStanding) -> None:
         """Nothing is carried over: the record is in Postgres, and signatures are there too."""
-        info = workflow.info()
-        if info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX:
+        if _is_long():
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(PayoutStart(payout_id=self._id, ordered=payout.ordered))
 

@@ -310,3 +310,25 @@ async def test_a_story_that_begins_anew_while_it_is_signed_in_bulk_loses_no_sign
         batch = await street.until(batch_id, BatchStatus.COMPLETED)
     assert batch.counts.paid == 40
     assert await balances(street, people) == [Amount.of(1)] * 40
+
+
+async def test_refused_signatures_without_number_keep_no_right_one_out(
+    street: Street, payouts: Payouts, paid: list[Keypair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows.batch, "_EVENTS_MAX", 40)
+    street.sandbox = False
+    async with street.working() as engine:
+        batch_id = await street.send(ones(paid))
+        requests = await asked(engine, batch_id, 3)
+        handle = street.client.get_workflow_handle(batch_story_id(batch_id))
+        begun = (await handle.describe()).run_id
+
+        async def anew() -> bool | None:
+            assert await refused(street, Keypair.random(), requests[0]) == "signature_unknown_signer"
+            return True if (await handle.describe()).run_id != begun else None
+
+        # A story that only grew would at last take no more Updates, the right one neither.
+        await until(anew)
+        await give(street, payouts.payer, *requests)
+        batch = await street.until(batch_id, BatchStatus.COMPLETED)
+    assert batch.counts.paid == 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,6 +17,7 @@ from adapters.database.settlements_tables import lanes, sends
 from domain.money import Amount
 from tests.payout.conftest import Street, open_street
 from tests.settlement.world import PASSPHRASE, World
+from tests.waiting import until
 
 
 async def busy_lanes(street: Street) -> int:
@@ -124,6 +126,26 @@ async def test_a_wrong_signature_is_refused_by_the_update_and_the_payout_goes_on
     assert wrong.status_code == 422, wrong.text
     assert wrong.json()["code"].startswith("signature_")
     assert (await outside.get(payout_id))["status"] == "awaiting_signature"
+    right = {"signed_xdr": signed(answer["unsigned_xdr"], outside.world.pool)}
+    assert (await outside.finance.post(path, json=right)).status_code == 200
+    await outside.until(payout_id, "confirmed")
+
+
+async def test_any_number_of_refused_signatures_keeps_no_right_one_out(outside: Street) -> None:
+    answer = await outside.post()
+    payout_id = answer["transaction"]["id"]
+    path = f"/api/v1/payouts/{payout_id}/signature"
+    noise = base64.b64encode(bytes(64)).decode()
+    wrong = {"signatures": [{"signer": outside.world.pool.public_key, "signature": noise}]}
+    begun = (await outside.handle(payout_id).describe()).run_id
+
+    async def anew() -> bool | None:
+        posted = [outside.finance.post(path, json=wrong) for _ in range(10)]
+        assert {answer.status_code for answer in await asyncio.gather(*posted)} == {422}
+        return True if (await outside.handle(payout_id).describe()).run_id != begun else None
+
+    # A story that only grew would at last take no more Updates, the right one neither.
+    await until(anew, seconds_max=60)
     right = {"signed_xdr": signed(answer["unsigned_xdr"], outside.world.pool)}
     assert (await outside.finance.post(path, json=right)).status_code == 200
     await outside.until(payout_id, "confirmed")
