@@ -100,7 +100,8 @@ def _transitions(after: int) -> Select[Any]:
             h.at,
             h.new,
             s.kind,
-            s.reason_code,
+            # A retry clears the row's own.
+            func.coalesce(h.reason_code, s.reason_code).label("reason_code"),
             s.fee_charged,
             confirmed.label("confirmed"),
             func.extract("epoch", s.confirmed_at - s.created_at).label("confirmation"),

@@ -132,6 +132,7 @@ settlement_history: Final = Table(
     Column("old", Text),
     Column("new", Text, nullable=False),
     Column("reason", Text),
+    Column("reason_code", Text),
     comment="Written by a trigger: every state that a settlement passed through.",
 )
 

@@ -101,6 +101,19 @@ async def test_an_end_carries_its_reason_or_its_seconds_and_fee(database: Databa
     assert (ends[_S.FAILED].reason_code, ends[_S.FAILED].fee_stroops) == ("policy_day", None)
 
 
+async def test_a_failed_try_keeps_its_reason_through_the_retry(database: Database) -> None:
+    reader = TransitionReader()
+    await read(database, reader)
+    async with database.begin() as connection:
+        failed = await accept(database, connection, "failed")
+        for columns in (
+            "status = 'failed', reason_code = 'account_missing'",
+            "status = 'accepted', reason_code = NULL",
+        ):
+            await connection.execute(text(f"UPDATE settlements SET {columns} WHERE id = :id"), {"id": failed})
+    assert [one.reason_code for one in await read(database, reader) if one.status.final] == ["account_missing"]
+
+
 async def test_unknowns_are_counted_by_age_and_fees_by_the_hour(database: Database) -> None:
     now = datetime.now(UTC)
     async with database.begin() as connection:
