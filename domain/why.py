@@ -36,6 +36,8 @@ class SettlementFacts(BaseModel):
     signed_by: tuple[str, ...] = ()
     expires_at: datetime | None = None
     """When the request for signatures ends, by ledger close time."""
+    expires_ledger: int | None = None
+    """The last ledger in which the authorization entry that is asked for can be used; None: it is an envelope."""
     waits_for: str | None = None
     """Why it is not built yet."""
     ending: Ending | None = None
@@ -80,12 +82,18 @@ def _say(facts: SettlementFacts) -> tuple[str, tuple[str, ...]]:
     if facts.stopped is not None and facts.ending is None:
         return f"Nothing is sent now: {facts.stopped}.", ("thaw",)
     if facts.control is Control.HOLD and facts.ending is None:
-        return "An operator holds it.", ("resume", "cancel")
+        return _say_held(facts), ("resume", "cancel")
     if facts.needs_person is not None:
         return f"A person should look: {facts.needs_person}.", _SAFE_IN_FLIGHT
     if facts.status.in_flight:
         return _say_in_flight(facts), _SAFE_IN_FLIGHT
     return _say_unsent(facts)
+
+
+def _say_held(facts: SettlementFacts) -> str:
+    if not facts.status.in_flight:
+        return "An operator holds it; nothing was sent."
+    return f"An operator holds it, so it is not sent again; what was sent may still land.{_can_land(facts)}"
 
 
 def _say_final(facts: SettlementFacts) -> tuple[str, tuple[str, ...]]:
@@ -124,9 +132,16 @@ def _say_awaiting(facts: SettlementFacts) -> str:
     named = ", ".join(f"{signer.address} ({signer.weight})" for signer in missing[:_SIGNERS_NAMED])
     more = f" and {len(missing) - _SIGNERS_NAMED} more" if len(missing) > _SIGNERS_NAMED else ""
     until = f" until {facts.expires_at:%Y-%m-%d %H:%M:%S} UTC" if facts.expires_at else ""
+    if facts.expires_ledger is None:
+        safe = "The lane has not signed, so nothing of ours can land."
+    else:
+        safe = (
+            "No lane is held, and nothing of ours can land; yet whoever gets all its signatures could use them, "
+            f"once, until ledger {facts.expires_ledger}."
+        )
     return (
         f"It waits for signatures, by weight {there} of {max(1, facts.threshold)} there, of {named}{more}{until}; "
-        "then it is asked for anew. The lane has not signed, so nothing of ours can land."
+        f"then it is asked for anew. {safe}"
     )
 
 
@@ -138,11 +153,15 @@ def _say_ending(ending: Ending) -> str:
 
 
 def _say_in_flight(facts: SettlementFacts) -> str:
-    until = f" It can land until {instant(facts.max_time, timespec='seconds')}." if facts.max_time else ""
     answer = f" The node last said: {facts.last_answer}." if facts.last_answer else ""
     burning = " A cancel waits for the number to be consumed." if facts.control is Control.CANCEL else ""
     doubt = "may or may not have landed" if facts.status is _S.UNKNOWN else "was sent"
     return (
         f"It {doubt} with sequence {facts.sequence} of lane {facts.lane}, bidding {facts.bid_stroops} stroops, "
-        f"and waits for proof from the ledger, each ledger anew; it cannot be paid twice.{until}{answer}{burning}"
+        "and waits for proof from the ledger, each ledger anew; it cannot be paid twice."
+        f"{_can_land(facts)}{answer}{burning}"
     )
+
+
+def _can_land(facts: SettlementFacts) -> str:
+    return f" It can land until {instant(facts.max_time, timespec='seconds')}." if facts.max_time else ""

@@ -240,6 +240,7 @@ async def read_facts(connection: AsyncConnection, settlement_id: str) -> Settlem
         threshold=view.ticket.request.threshold if view.ticket else 0,
         signed_by=tuple(each.signer for each in view.ticket.signatures) if view.ticket else (),
         expires_at=row.expires_at,
+        expires_ledger=view.ticket.request.expires_ledger if view.ticket else None,
         waits_for=row.waits_for,
         ending=view.ending,
         build_only=view.intent.build_only,
