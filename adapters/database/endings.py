@@ -7,15 +7,31 @@ transaction, until its last ledger.
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    LargeBinary,
+    Row,
+    Text,
+    Update,
+    bindparam,
+    column,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.types import TypeEngine
 
 from activities.settlement_parts import Kept, Proof
 from adapters.database.pin_rows import end_pin
-from adapters.database.settlement_rows import locked, set_status
-from adapters.database.settlements_tables import attempts, sends
+from adapters.database.settlement_rows import all_locked, locked, set_status
+from adapters.database.settlements_tables import attempts, lanes, pins, sends, settlements
 from adapters.database.signing_rows import end_request
 from domain.errors import HoldfastError
 from domain.money import Amount
@@ -23,6 +39,100 @@ from domain.settlement import Ending, SettlementStatus
 from domain.signing import SigningStatus
 
 _S = SettlementStatus
+_OVER: Final[dict[str, Any]] = dict.fromkeys(
+    ("pin_id", "attempt_id", "expires_at", "ending", "needs_person", "reason")
+)
+"""What a settlement that is paid no longer has."""
+_TOLD: Final[dict[str, TypeEngine[Any]]] = {
+    "ids": Text(),
+    "pins": BigInteger(),
+    "hashes": Text(),
+    "ledgers": BigInteger(),
+    "times": DateTime(timezone=True),
+    "fees": BigInteger(),
+    "outcomes": LargeBinary(),
+}
+
+
+async def record_all(connection: AsyncConnection, proofs: Sequence[tuple[str, Proof]]) -> frozenset[str]:
+    """Record what one ledger holds of ours; gives the settlements that it ended.
+
+    Those that are paid as intended are written together, and what has more to be said of it one by one.
+    """
+    rows = await all_locked(connection, [settlement_id for settlement_id, _ in proofs])
+    often = Counter(settlement_id for settlement_id, _ in proofs)
+    paid = [
+        (rows[settlement_id], proof)
+        for settlement_id, proof in proofs
+        if often[settlement_id] == 1 and settlement_id in rows and _is_paid_as_intended(rows[settlement_id], proof)
+    ]
+    if paid:
+        await connection.execute(
+            _PAID,
+            {
+                "the_ids": [row.id for row, _ in paid],
+                "the_pins": [row.pin_id for row, _ in paid],
+                "the_hashes": [proof.tx_hash for _, proof in paid],
+                "the_ledgers": [proof.ledger for _, proof in paid],
+                "the_times": [proof.closed_at for _, proof in paid],
+                "the_fees": [proof.fee_charged for _, proof in paid],
+                "the_outcomes": [proof.outcomes or None for _, proof in paid],
+            },
+        )
+    ended = {row.id for row, _ in paid}
+    for settlement_id, proof in proofs:
+        if settlement_id not in ended and await record(connection, settlement_id, proof):
+            ended.add(settlement_id)
+    return frozenset(ended)
+
+
+def _is_paid_as_intended(row: Row[Any], proof: Proof) -> bool:
+    return (
+        proof.successful
+        and not proof.burn
+        and not _S(row.status).final
+        and row.request_id is None
+        and proof.moved_units in {None, int(row.amount_units)}
+    )
+
+
+def _paid() -> Update:
+    """Pins ended, lanes freed and settlements confirmed, in one statement."""
+    told = (
+        func.unnest(
+            *(bindparam(f"the_{name}", type_=ARRAY(kind)) for name, kind in _TOLD.items()),
+        )
+        .table_valued(*(column(name, kind) for name, kind in _TOLD.items()), name="told")
+        .render_derived()
+    )
+    ended = (
+        update(pins)
+        .where(pins.c.id == told.c.pins, pins.c.state == "held")
+        .values(state="consumed", consumer=told.c.hashes, ended_at=func.now())
+        .returning(pins.c.lane, pins.c.sequence)
+        .cte("ended")
+    )
+    freed = (
+        update(lanes)
+        .where(lanes.c.address == ended.c.lane)
+        .values(settlement_id=None, sequence=func.greatest(lanes.c.sequence, ended.c.sequence))
+        .cte("freed")
+    )
+    return (
+        update(settlements)
+        .where(settlements.c.id == told.c.ids)
+        .values(
+            status=_S.CONFIRMED,
+            tx_hash=told.c.hashes,
+            ledger=told.c.ledgers,
+            closed_at=told.c.times,
+            fee_charged=told.c.fees,
+            outcomes=func.coalesce(told.c.outcomes, settlements.c.outcomes),
+            confirmed_at=func.now(),
+            **_OVER,
+        )
+        .add_cte(freed)
+    )
 
 
 async def record(connection: AsyncConnection, settlement_id: str, proof: Proof) -> bool:
@@ -79,19 +189,7 @@ async def set_paid(connection: AsyncConnection, row: Row[Any], told: Proof | Kep
         connection,
         row.id,
         _S.CONFIRMED,
-        **(
-            {
-                "confirmed_at": func.now(),
-                "pin_id": None,
-                "attempt_id": None,
-                "expires_at": None,
-                "ending": None,
-                "needs_person": None,
-                "reason": None,
-            }
-            | columns
-            | moved
-        ),
+        **({"confirmed_at": func.now()} | _OVER | columns | moved),
     )
 
 
@@ -152,3 +250,6 @@ async def set_ended(connection: AsyncConnection, row: Row[Any], ending: Ending, 
         ending=None,
         **columns,
     )
+
+
+_PAID: Final = _paid()

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import BigInteger, Select, Text, Update, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import JSONB, Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
-from activities.settlement_parts import Attempt, Envelope, Pin, Send
-from adapters.database.settlements_tables import attempts, lanes, pins, sends
+from activities.settlement_parts import Attempt, Envelope, Pin, Send, Settlement
+from adapters.database.settlements_tables import attempts, lanes, pins, sends, settlements
 from domain.errors import Unavailable
+from domain.settlement import SettlementStatus
+
+_ID: Final = bindparam("the_id", type_=Text)
+
+
+def _take() -> Select[Any]:
+    """One statement: the first free lane nobody else is at, and a pin on its next number."""
+    idle = lanes.c.settlement_id.is_(None) & ~lanes.c.retired
+    free = select(lanes.c.address).where(idle).order_by(lanes.c.number).limit(1).with_for_update(skip_locked=True)
+    taken = (
+        update(lanes)
+        .where(lanes.c.address == free.scalar_subquery())
+        .values(settlement_id=_ID)
+        .returning(lanes.c.address, (lanes.c.sequence + 1).label("sequence"))
+        .cte("taken")
+    )
+    pinned = (
+        insert(pins)
+        .from_select(["lane", "sequence", "settlement_id"], select(taken.c.address, taken.c.sequence, _ID))
+        .returning(pins.c.id, pins.c.lane, pins.c.sequence)
+        .cte("pinned")
+    )
+    return select(pinned)
+
+
+_TAKE: Final = _take()
 
 
 async def take_lane(connection: AsyncConnection, settlement_id: str) -> Pin:
@@ -19,22 +49,10 @@ async def take_lane(connection: AsyncConnection, settlement_id: str) -> Pin:
     Raises:
         Unavailable: `no_lane_free`.
     """
-    idle = lanes.c.settlement_id.is_(None) & ~lanes.c.retired
-    free = select(lanes.c.address).where(idle).order_by(lanes.c.number).limit(1)
-    taken = await connection.execute(
-        update(lanes)
-        .where(lanes.c.address == free.with_for_update(skip_locked=True).scalar_subquery())
-        .values(settlement_id=settlement_id)
-        .returning(lanes.c.address, lanes.c.sequence)
-    )
-    lane = taken.one_or_none()
-    if lane is None:
+    pin = (await connection.execute(_TAKE, {"the_id": settlement_id})).one_or_none()
+    if pin is None:
         raise Unavailable("every lane is busy", code="no_lane_free")
-    sequence = lane.sequence + 1
-    pinned = await connection.execute(
-        insert(pins).values(lane=lane.address, sequence=sequence, settlement_id=settlement_id).returning(pins.c.id)
-    )
-    return Pin(pinned.scalar_one(), lane.address, sequence, lane_signed=False)
+    return Pin(pin.id, pin.lane, pin.sequence, lane_signed=False)
 
 
 async def end_pin(connection: AsyncConnection, pin_id: int | None, *, consumer: str | None) -> None:
@@ -69,6 +87,35 @@ async def return_pin(connection: AsyncConnection, pin_id: int | None) -> None:
     await connection.execute(update(lanes).where(lanes.c.address == returned.c.lane).values(settlement_id=None))
 
 
+_OF_ATTEMPT: Final = (
+    "pin_id",
+    "settlement_id",
+    "purpose",
+    "inner_hash",
+    "envelope",
+    "max_time",
+    "resource_fee",
+    "simulated_ledger",
+    "signed_envelope",
+)
+
+
+def _attempt() -> ReturningInsert[int]:
+    return (
+        upsert(attempts)
+        .values({name: bindparam(f"new_{name}", type_=attempts.c[name].type) for name in _OF_ATTEMPT})
+        # Built again within one second of ledger time the envelope is the same to the byte: take it up again.
+        .on_conflict_do_update(
+            index_elements=["inner_hash"],
+            set_={"superseded": False, "pin_id": bindparam("new_pin_id", type_=attempts.c.pin_id.type)},
+        )
+        .returning(attempts.c.id)
+    )
+
+
+_ATTEMPT: Final = _attempt()
+
+
 async def insert_attempt(
     connection: AsyncConnection,
     settlement_id: str,
@@ -82,23 +129,18 @@ async def insert_attempt(
     signed: str | None = None,
 ) -> Attempt:
     """Write an envelope ahead."""
-    inserted = await connection.execute(
-        upsert(attempts)
-        .values(
-            pin_id=pin.id,
-            settlement_id=settlement_id,
-            purpose="burn" if burn else "pay",
-            inner_hash=envelope.hash,
-            envelope=envelope.xdr,
-            max_time=max_time,
-            resource_fee=resource_fee,
-            simulated_ledger=simulated_ledger,
-            signed_envelope=signed,
-        )
-        # Built again within one second of ledger time the envelope is the same to the byte: take it up again.
-        .on_conflict_do_update(index_elements=["inner_hash"], set_={"superseded": False, "pin_id": pin.id})
-        .returning(attempts.c.id)
-    )
+    written = {
+        "pin_id": pin.id,
+        "settlement_id": settlement_id,
+        "purpose": "burn" if burn else "pay",
+        "inner_hash": envelope.hash,
+        "envelope": envelope.xdr,
+        "max_time": max_time,
+        "resource_fee": resource_fee,
+        "simulated_ledger": simulated_ledger,
+        "signed_envelope": signed,
+    }
+    inserted = await connection.execute(_ATTEMPT, {f"new_{name}": value for name, value in written.items()})
     return Attempt(
         id=inserted.scalar_one(),
         burn=burn,
@@ -111,16 +153,70 @@ async def insert_attempt(
     )
 
 
-async def insert_send(connection: AsyncConnection, settlement_id: str, attempt_id: int, send: Send) -> None:
-    """Write a fee bump ahead."""
-    await connection.execute(
+def _send() -> Insert:
+    return (
         upsert(sends)
         .values(
-            outer_hash=send.outer_hash,
-            attempt_id=attempt_id,
-            settlement_id=settlement_id,
-            envelope=send.envelope,
-            inclusion_fee=send.inclusion_fee,
+            outer_hash=bindparam("the_hash", type_=Text),
+            attempt_id=bindparam("the_attempt"),
+            settlement_id=_ID,
+            envelope=bindparam("the_envelope", type_=Text),
+            inclusion_fee=bindparam("the_fee", type_=BigInteger),
         )
         .on_conflict_do_nothing()
     )
+
+
+_SEND: Final = _send()
+
+
+def _queue() -> Update:
+    """The signatures, that the lane has signed, the first fee bump, and the settlement queued: one statement."""
+    signed = (
+        update(attempts)
+        .where(attempts.c.id == bindparam("the_attempt"))
+        .values(
+            signatures=bindparam("the_signatures", type_=JSONB),
+            signed_envelope=bindparam("the_signed", type_=Text),
+        )
+    )
+    pinned = update(pins).where(pins.c.id == bindparam("the_pin")).values(lane_signed=True)
+    queued = update(settlements).where(settlements.c.id == _ID).values(status=SettlementStatus.QUEUED)
+    return queued.add_cte(signed.cte("signed"), pinned.cte("pinned"), _SEND.cte("sent"))
+
+
+_QUEUE: Final = _queue()
+
+
+def _of_send(settlement_id: str, attempt_id: int, send: Send) -> dict[str, Any]:
+    return {
+        "the_id": settlement_id,
+        "the_attempt": attempt_id,
+        "the_hash": send.outer_hash,
+        "the_envelope": send.envelope,
+        "the_fee": send.inclusion_fee,
+    }
+
+
+async def queue_signed(
+    connection: AsyncConnection,
+    settlement: Settlement,
+    signed_envelope: str,
+    signatures: Mapping[str, bytes],
+    send: Send,
+) -> None:
+    """Write a signed attempt, its signatures by signer and its first fee bump ahead: now the lane has signed."""
+    pin, attempt = settlement.pin, settlement.attempt
+    if pin is None or attempt is None:
+        raise AssertionError(f"{settlement.id} is sent without a pin")
+    signed = {
+        "the_pin": pin.id,
+        "the_signatures": [signature.hex() for signature in signatures.values()],
+        "the_signed": signed_envelope,
+    }
+    await connection.execute(_QUEUE, _of_send(settlement.id, attempt.id, send) | signed)
+
+
+async def insert_send(connection: AsyncConnection, settlement_id: str, attempt_id: int, send: Send) -> None:
+    """Write a fee bump ahead."""
+    await connection.execute(_SEND, _of_send(settlement_id, attempt_id, send))

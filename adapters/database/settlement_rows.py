@@ -6,11 +6,12 @@ Every settlement names its held pin and its newest attempt in its own row: who h
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import ARRAY, Row, Text, Update, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Attempt, Pin, Send, Settlement
@@ -73,6 +74,24 @@ _VIEW: Final = (
     .outerjoin(_LAST_SEND, settlements.c.attempt_id.is_not(None))
 )
 """Everything that the engine looks at of a settlement, in one statement."""
+# Statements are made once: to put one together takes as long as to send it.
+_ID: Final = bindparam("the_id", type_=Text)
+_AMONG: Final = settlements.c.id == func.any(bindparam("the_ids", type_=ARRAY(Text)))
+_SOME: Final = _VIEW.where(_AMONG)
+_LOCK: Final = select(settlements).where(settlements.c.id == _ID).with_for_update(of=settlements)
+_LOCK_TO_SEND: Final = _LOCK.add_columns(share_freeze())
+_LOCK_TO_RESERVE: Final = _LOCK.add_columns(
+    func.pg_advisory_xact_lock(func.hashtextextended(bindparam("the_day", type_=Text), 0)).label("holds_the_day")
+)
+_LOCK_ALL: Final = select(settlements).where(_AMONG).order_by(settlements.c.id).with_for_update()
+_HALTED_OR_FROZEN: Final = select(_HALTED, _FROZEN)
+_RESERVED: Final = select(func.coalesce(func.sum(settlements.c.amount_units), 0)).where(
+    settlements.c.payer == bindparam("the_payer"),
+    settlements.c.asset == bindparam("the_asset"),
+    settlements.c.reserved_on == bindparam("today"),
+    settlements.c.status.not_in((_S.FAILED, _S.CANCELLED)),
+    settlements.c.id != _ID,
+)
 
 
 def intent_columns(intent: Intent) -> dict[str, Any]:
@@ -115,25 +134,40 @@ def as_outcome(row: Row[Any]) -> SettlementOutcome:
     )
 
 
-async def locked(connection: AsyncConnection, settlement_id: str, *, to_send: bool = False) -> Row[Any]:
-    """Lock a settlement; `to_send` has a freeze wait until this transaction is over.
+async def locked(
+    connection: AsyncConnection, settlement_id: str, *, to_send: bool = False, to_reserve: Intent | None = None
+) -> Row[Any]:
+    """Lock a settlement.
+
+    `to_send` has a freeze wait until this transaction is over, and `to_reserve` whoever else reserves of the same
+    day's limit.
 
     Raises:
         NotFound: no such settlement.
     """
-    columns = [settlements, share_freeze()] if to_send else [settlements]
-    query = select(*columns).where(settlements.c.id == settlement_id).with_for_update(of=settlements)
-    row = (await connection.execute(query)).one_or_none()
+    if to_reserve is not None:
+        day = f"day {to_reserve.payer} {to_reserve.asset}"
+        found = await connection.execute(_LOCK_TO_RESERVE, {"the_id": settlement_id, "the_day": day})
+    else:
+        found = await connection.execute(_LOCK_TO_SEND if to_send else _LOCK, {"the_id": settlement_id})
+    row = found.one_or_none()
     if row is None:
         raise NotFound(f"there is no settlement {settlement_id}")
     return row
 
 
+async def all_locked(connection: AsyncConnection, settlement_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """Lock settlements, in one order for everybody, and give those that there are."""
+    rows = await connection.execute(_LOCK_ALL, {"the_ids": list(settlement_ids)})
+    return {row.id: row for row in rows}
+
+
 async def as_believed(
-    connection: AsyncConnection, settlement: Settlement, *, to_send: bool = False
+    connection: AsyncConnection, settlement: Settlement, *, to_send: bool = False, to_reserve: bool = False
 ) -> Row[Any] | None:
     """Lock the row; None where status, intent, pin, newest attempt or request is not what the caller believes."""
-    row = await locked(connection, settlement.id, to_send=to_send)
+    reserve = settlement.intent if to_reserve else None
+    row = await locked(connection, settlement.id, to_send=to_send, to_reserve=reserve)
     there = (row.status, row.fingerprint, row.pin_id, row.attempt_id, row.request_id)
     believed = (
         settlement.status,
@@ -151,13 +185,23 @@ async def read_settlement(connection: AsyncConnection, settlement_id: str) -> tu
     Raises:
         NotFound: no such settlement.
     """
-    row = (await connection.execute(_VIEW.where(settlements.c.id == settlement_id))).one_or_none()
-    if row is None:
+    found = (await read_settlements(connection, [settlement_id])).get(settlement_id)
+    if found is None:
         raise NotFound(f"there is no settlement {settlement_id}")
-    settlement = _as_settlement(row)
-    if row.request_id is not None:
-        settlement = replace(settlement, ticket=await read_ticket(connection, row.request_id))
-    return row, settlement
+    return found
+
+
+async def read_settlements(
+    connection: AsyncConnection, settlement_ids: Sequence[str]
+) -> dict[str, tuple[Row[Any], Settlement]]:
+    """Read settlements as they stand in this transaction, those that there are, and their rows."""
+    found = {}
+    for row in (await connection.execute(_SOME, {"the_ids": list(settlement_ids)})).all():
+        settlement = _as_settlement(row)
+        if row.request_id is not None:
+            settlement = replace(settlement, ticket=await read_ticket(connection, row.request_id))
+        found[row.id] = (row, settlement)
+    return found
 
 
 async def reread(connection: AsyncConnection, settlement_id: str) -> Settlement:
@@ -165,9 +209,28 @@ async def reread(connection: AsyncConnection, settlement_id: str) -> Settlement:
     return (await read_settlement(connection, settlement_id))[1]
 
 
+def _renew() -> Update:
+    lapsing = select(settlements.c.id).where(_AMONG).with_for_update(skip_locked=True).cte("lapsing")
+    return (
+        update(settlements)
+        .where(settlements.c.id == lapsing.c.id)
+        .values(lease_owner=bindparam("the_owner"), lease_until=bindparam("the_end"))
+    )
+
+
+_RENEW: Final = _renew()
+
+
+async def renew_leases(
+    connection: AsyncConnection, settlement_ids: Sequence[str], owner: str, *, until: datetime
+) -> None:
+    """Renew leases; a row that somebody is writing keeps its own until the next look, so that nobody waits."""
+    await connection.execute(_RENEW, {"the_ids": list(settlement_ids), "the_owner": owner, "the_end": until})
+
+
 async def why_stopped(connection: AsyncConnection) -> str | None:
     """Why nothing may be sent now, if anything stands against it."""
-    return _stopped((await connection.execute(select(_HALTED, _FROZEN))).one())
+    return _stopped((await connection.execute(_HALTED_OR_FROZEN)).one())
 
 
 def _stopped(row: Row[Any]) -> str | None:
@@ -274,22 +337,20 @@ async def move(
 async def check_day(connection: AsyncConnection, intent: Intent, day_max_units: int) -> None:
     """Hold an intent against the day's limit of its payer and asset; what is reserved counts.
 
-    What failed does not. One at a time for a payer and asset, until this transaction ends.
+    What failed does not. The caller has locked the row to reserve: so it is one at a time for a payer and asset,
+    until this transaction ends.
 
     Raises:
         Refused: `policy_day`, with both figures.
     """
-    await connection.execute(
-        select(func.pg_advisory_xact_lock(func.hashtextextended(f"day {intent.payer} {intent.asset}", 0)))
-    )
     reserved = await connection.execute(
-        select(func.coalesce(func.sum(settlements.c.amount_units), 0)).where(
-            settlements.c.payer == intent.payer,
-            settlements.c.asset == intent.asset,
-            settlements.c.reserved_on == today(),
-            settlements.c.status.not_in((_S.FAILED, _S.CANCELLED)),
-            settlements.c.id != intent.settlement_id,
-        )
+        _RESERVED,
+        {
+            "the_payer": intent.payer,
+            "the_asset": intent.asset,
+            "today": today(),
+            "the_id": intent.settlement_id,
+        },
     )
     total = int(reserved.scalar_one()) + intent.amount_units
     if total > day_max_units:

@@ -16,8 +16,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Kept, Proof, Send, Settlement
-from adapters.database.endings import end_unpaid, record, refused, set_ended, set_paid
+from adapters.database.endings import end_unpaid, record, record_all, refused, set_ended, set_paid
 from adapters.database.engine import Database
+from adapters.database.gathered import Gathered
 from adapters.database.pin_rows import end_pin, return_pin
 from adapters.database.settlement_rows import (
     as_believed,
@@ -27,7 +28,8 @@ from adapters.database.settlement_rows import (
     locked,
     move,
     read_facts,
-    read_settlement,
+    read_settlements,
+    renew_leases,
     reread,
     why_stopped,
 )
@@ -67,6 +69,7 @@ class SettlementBook(WriteAhead):
         `lanes_waiting` bounds the lanes that are held while somebody outside signs.
         """
         super().__init__(database, lanes_waiting=lanes_waiting)
+        self._walked = Gathered(self._load)
         self._owner = owner
         self._ask_after = ask_after
 
@@ -199,17 +202,24 @@ class SettlementBook(WriteAhead):
         Raises:
             NotFound: no such settlement.
         """
+        settlement = await self._walked.ask(settlement_id)
+        if settlement is None:
+            raise NotFound(f"there is no settlement {settlement_id}")
+        return settlement
+
+    async def _load(self, settlement_ids: Sequence[str]) -> dict[str, Settlement]:
         async with self._database.look() as connection:
-            row, settlement = await read_settlement(connection, settlement_id)
+            found = await read_settlements(connection, settlement_ids)
             halfway = datetime.now(UTC) + _LEASE / 2
-            ours = row.lease_owner == self._owner and row.lease_until is not None and row.lease_until > halfway
-            if not ours and not settlement.status.final:
-                await connection.execute(
-                    update(settlements)
-                    .where(settlements.c.id == settlement_id)
-                    .values(lease_owner=self._owner, lease_until=func.now() + _LEASE)
-                )
-            return settlement
+            lapsing = [
+                row.id
+                for row, settlement in found.values()
+                if not settlement.status.final
+                and (row.lease_owner != self._owner or row.lease_until is None or row.lease_until <= halfway)
+            ]
+            if lapsing:
+                await renew_leases(connection, lapsing, self._owner, until=halfway + _LEASE / 2)
+            return {settlement.id: settlement for _, settlement in found.values()}
 
     async def read(self, connection: AsyncConnection, settlement_id: str) -> Settlement:
         """Read a settlement without taking its lease."""
@@ -248,13 +258,7 @@ class SettlementBook(WriteAhead):
         if not proofs:
             return frozenset()
         async with self._database.begin() as connection:
-            return frozenset(
-                [
-                    settlement_id
-                    for settlement_id, proof in proofs
-                    if await record(connection, settlement_id, proof)
-                ]
-            )
+            return await record_all(connection, proofs)
 
     async def ours_among(self, hashes: Sequence[str]) -> dict[str, tuple[str, bool]]:
         """Which of these outer hashes are ours: hash → (settlement, whether it is a burn)."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, func, update
+from sqlalchemy import Row, Text, bindparam, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Envelope, Send, Settlement, Simulation, Ticket
 from adapters.database.engine import Database
-from adapters.database.pin_rows import insert_attempt, insert_send, return_pin, take_lane
+from adapters.database.pin_rows import insert_attempt, insert_send, queue_signed, return_pin, take_lane
 from adapters.database.settlement_rows import (
     as_believed,
     check_day,
@@ -25,13 +25,31 @@ from adapters.database.settlement_rows import (
     today,
     why_stopped,
 )
-from adapters.database.settlements_tables import attempts, pins, settlements
+from adapters.database.settlements_tables import attempts, settlements
 from adapters.database.signing_rows import check_waiting_lanes, end_request, insert_request
 from domain.errors import Unavailable
 from domain.settlement import Control, SettlementStatus
 from domain.signing import SigningRequest, SigningStatus
 
 _S = SettlementStatus
+# Made once: to put a statement together takes as long as to send it.
+_BUILT: Final = (
+    update(settlements)
+    .where(settlements.c.id == bindparam("the_id", type_=Text))
+    .values(
+        status=_S.BUILT,
+        waits_for=None,
+        **{
+            name: bindparam(f"new_{name}", type_=settlements.c[name].type)
+            for name in ("builds", "pin_id", "attempt_id", "request_id", "expires_at", "reserved_on")
+        },
+    )
+)
+_SUBMITTED: Final = (
+    update(settlements)
+    .where(settlements.c.id == bindparam("the_id", type_=Text))
+    .values(status=_S.SUBMITTED, submitted_at=func.now(), expires_at=None)
+)
 
 
 class WriteAhead:
@@ -56,7 +74,7 @@ class WriteAhead:
     ) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
         async with self._database.begin() as connection:
-            row = await as_believed(connection, settlement)
+            row = await as_believed(connection, settlement, to_reserve=day_max_units is not None)
             if row is None:
                 return await reread(connection, settlement.id)
             if day_max_units is not None:
@@ -84,18 +102,16 @@ class WriteAhead:
             builds = row.builds + (0 if settlement.ticket is not None else 1)
             request = None if ask is None else ask(envelope)
             await self._replace_request(connection, settlement, request, because)
-            await set_status(
-                connection,
-                row.id,
-                _S.BUILT,
-                builds=builds,
-                pin_id=pin.id if holds else None,
-                attempt_id=attempt.id,
-                request_id=None if request is None else request.id,
-                expires_at=None if request is None else request.expires_at,
-                reserved_on=today() if holds else None,
-                waits_for=None,
-            )
+            columns = {
+                "builds": builds,
+                "pin_id": pin.id if holds else None,
+                "attempt_id": attempt.id,
+                "request_id": None if request is None else request.id,
+                "expires_at": None if request is None else request.expires_at,
+                "reserved_on": today() if holds else None,
+            }
+            given = {f"new_{name}": value for name, value in columns.items()}
+            await connection.execute(_BUILT, {"the_id": row.id} | given)
             status, ticket = _S.BUILT, None
             if request is not None:
                 await insert_request(connection, request, deferred=True)
@@ -133,7 +149,7 @@ class WriteAhead:
     ) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""
         async with self._database.begin() as connection:
-            row = await as_believed(connection, settlement)
+            row = await as_believed(connection, settlement, to_reserve=day_max_units is not None)
             if row is None:
                 return await reread(connection, settlement.id)
             if day_max_units is not None:
@@ -235,21 +251,10 @@ class WriteAhead:
         send: Send,
     ) -> None:
         """Write signatures and send ahead: from here the lane has signed."""
-        pin, attempt = settlement.pin, settlement.attempt
-        if pin is None or attempt is None:
-            raise AssertionError(f"{settlement.id} is sent without a pin")
-        await connection.execute(
-            update(attempts)
-            .where(attempts.c.id == attempt.id)
-            .values(
-                signatures=[signature.hex() for signature in signatures.values()], signed_envelope=signed_envelope
-            )
+        await queue_signed(
+            connection, settlement, signatures=signatures, signed_envelope=signed_envelope, send=send
         )
-        await connection.execute(update(pins).where(pins.c.id == pin.id).values(lane_signed=True))
-        await insert_send(connection, settlement.id, attempt.id, send)
-        if settlement.status is not _S.QUEUED:
-            await set_status(connection, settlement.id, _S.QUEUED)
-        await set_status(connection, settlement.id, _S.SUBMITTED, submitted_at=func.now(), expires_at=None)
+        await connection.execute(_SUBMITTED, {"the_id": settlement.id})
 
     async def write_bump(self, settlement: Settlement, send: Send) -> Settlement:
         """See `activities.settlement_parts.SettlementBook`."""

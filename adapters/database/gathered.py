@@ -1,0 +1,45 @@
+"""Reading together what is asked for one by one: a closed ledger wakes every walk at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Gathered(Generic[T]):
+    """What is asked for in one moment is one read; what is asked for while that runs is the next one.
+
+    So whoever asks is told nothing that was read before.
+    """
+
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]) -> None:
+        """`read` gives what there is of some keys."""
+        self._read = read
+        self._asked: dict[str, list[asyncio.Future[T | None]]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def ask(self, key: str) -> T | None:
+        """Give what there is of a key; what `read` raises is raised to all who asked with it."""
+        answer: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(key, []).append(answer)
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_on())
+        return await answer
+
+    async def _read_on(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            waiting = [(key, answer) for key, answers in asked.items() for answer in answers]
+            try:
+                found = await self._read(tuple(asked))
+            except Exception as error:
+                for _, answer in waiting:
+                    if not answer.done():
+                        answer.set_exception(error)
+            else:
+                for key, answer in waiting:
+                    if not answer.done():
+                        answer.set_result(found.get(key))
