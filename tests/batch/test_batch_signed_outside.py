@@ -295,11 +295,11 @@ async def test_a_story_that_begins_anew_while_it_is_signed_in_bulk_loses_no_sign
 ) -> None:
     monkeypatch.setattr(workflows.batch, "_EVENTS_MAX", 40)
     street.sandbox = False
-    people = [Keypair.random() for _ in range(40)]
+    people = [Keypair.random() for _ in range(20)]
     await trusting(street.world, people)
     async with street.working() as engine:
         batch_id = await street.send(ones(people), limits=replace(TINY, rows_max=1))
-        requests = await asked(engine, batch_id, 40)
+        requests = await asked(engine, batch_id, 20)
         gate = asyncio.Semaphore(10)
 
         async def post(request: SigningRequest) -> None:
@@ -308,8 +308,8 @@ async def test_a_story_that_begins_anew_while_it_is_signed_in_bulk_loses_no_sign
 
         await asyncio.gather(*(post(request) for request in requests))
         batch = await street.until(batch_id, BatchStatus.COMPLETED)
-    assert batch.counts.paid == 40
-    assert await balances(street, people) == [Amount.of(1)] * 40
+    assert batch.counts.paid == 20
+    assert await balances(street, people) == [Amount.of(1)] * 20
 
 
 async def test_refused_signatures_without_number_keep_no_right_one_out(

@@ -49,6 +49,7 @@ class Up:
         self.directory = directory
         self.environment = {**os.environ, "LEDGER_CLOSE_MS": "200"}
         self.environment |= {name: str(free_port()) for name in PORTS}
+        self.environment.pop("SOFTHSM2_CONF", None)  # of the tests' own tokens, beside these in one process
         self.output = directory / "up.out"
         self.process: subprocess.Popen[bytes] | None = None
 

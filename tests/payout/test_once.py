@@ -107,7 +107,9 @@ async def test_fifty_payouts_asked_for_five_times_each_at_once_are_paid_once_eac
     bodies = [street.body(amount="0.5") for _ in range(50)]
 
     async def ask(body: dict[str, Any]) -> int:
-        return (await street.finance.post("/api/v1/payouts", json=body)).status_code
+        while (status := (await street.finance.post("/api/v1/payouts", json=body)).status_code) == 503:
+            pass  # 250 at once are more than the database has connections for: one that is told so asks again
+        return status
 
     answers = await asyncio.gather(*(ask(body) for body in bodies for _ in range(5)))
     assert sorted(answers) == [*[200] * 200, *[201] * 50]

@@ -114,9 +114,9 @@ async def test_it_is_the_lanes_signature_alone_that_an_envelope_lacks(
         request = await payouts.asked(engine)
         pin = (await engine.book.load(request.settlement_id)).pin
         assert pin is not None
-        by_payer = sign(request, payouts.payer)
-        assert not await lands(ledger, by_payer)
-        assert await lands(ledger, engine.ledger.sign_last(by_payer, pin.lane, {}))
+        assert not await lands(ledger, sign(request, payouts.payer))
+        signatures = {payouts.payer.public_key: payouts.payer.sign(bytes.fromhex(request.hash))}
+        assert await lands(ledger, engine.ledger.sign_last(request.unsigned_xdr or "", pin.lane, signatures))
         # The engine finds the marker, whoever sent it.
         await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
         assert (await until_final(engine, request.settlement_id)).status is SettlementStatus.CONFIRMED
