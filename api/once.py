@@ -9,16 +9,15 @@ from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.idempotency import Fingerprint, claim_key, name_resource
+from domain.payout_request import KEY_PATTERN, KEY_RIGHT
 from domain.people import Caller
 
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[\x21-\x7e]+$",
-        description="Any text of your own. The same key with the same payload leads to the same resource (200); "
+        pattern=KEY_PATTERN,
+        description=f"{KEY_RIGHT}. The same key with the same payload leads to the same resource (200); "
         "with another payload it is a conflict (409) that names the fields. Kept for good.",
     ),
 ]

@@ -12,7 +12,7 @@ from api.fields import Body, Instant, MoneyText
 from domain.address import RECIPIENT_RIGHT, recipient_of
 from domain.errors import InvalidInput
 from domain.money import Amount
-from domain.payout_request import KEY_PATTERN, PAYOUT_ID_PATTERN, RESERVED_IDS, PayoutRequest
+from domain.payout_request import KEY_PATTERN, KEY_RIGHT, PAYOUT_ID_PATTERN, RESERVED_IDS, PayoutRequest
 from domain.settlement import SigningMode
 
 
@@ -117,7 +117,7 @@ def understood(deps: Deps, body: CreatePayout, header: str | None) -> PayoutRequ
     if key is None:
         raise InvalidInput(
             "idempotency_key is needed",
-            idempotency_key="here, or as the header Idempotency-Key: any text of your own",
+            idempotency_key=f"here, or as the header Idempotency-Key: {KEY_RIGHT}",
         )
     if header is not None and header != key:
         raise InvalidInput(

@@ -99,7 +99,7 @@ def payout_view(deps: Deps, payout: Payout, *, at: datetime) -> PayoutView:
             "contract_id": payout.contract,
             "explorer_url": deps.transaction_url(payout.tx_hash),
             "fee_charged_stroops": payout.fee_charged,
-            "policy": [PolicyDecisionView(**one.model_dump(exclude={"code"})) for one in payout.policy],
+            "policy": [PolicyDecisionView(**one.model_dump(exclude={"code", "details"})) for one in payout.policy],
         }
     )
 

@@ -14,11 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from domain.errors import ERROR_CODES, HoldfastError, InvalidInput
+from domain.payout_request import KEY_PATTERN, KEY_RIGHT, PAYOUT_ID_PATTERN, PAYOUT_ID_RIGHT
 from settings.redaction import redact
 
 _log = structlog.get_logger("api")
 
 MEDIA_TYPE: Final = "application/problem+json"
+_RIGHT: Final = {KEY_PATTERN: KEY_RIGHT, PAYOUT_ID_PATTERN: PAYOUT_ID_RIGHT}
+"""What a pattern says, for people."""
 _BY_STATUS: Final = {
     400: "malformed_request",
     401: "unauthenticated",
@@ -114,6 +117,8 @@ def _field_error(entry: Mapping[str, Any]) -> FieldError:
             message = "it is needed"
         case "timezone_aware":
             message = "a time with a zone, such as 2026-01-16T10:00:00Z"
+        case "string_pattern_mismatch":
+            message = _RIGHT.get(entry["ctx"]["pattern"], message)
     return FieldError(
         field=pointer if location == "body" else ".".join(path) or location,
         location=location,

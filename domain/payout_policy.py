@@ -30,6 +30,8 @@ class PolicyDecision(BaseModel):
     needs_approval: bool = False
     why: str | None = None
     code: str | None = None
+    details: dict[str, str] = {}
+    """Of a refusal, its figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,6 @@ class PayoutPolicy:
         try:
             self.policy.check(intent)
         except Refused as refusal:
-            return decision.model_copy(
-                update={"allowed": False, "needs_approval": False, "why": refusal.message, "code": refusal.code}
-            )
+            refused = {"why": refusal.message, "code": refusal.code, "details": refusal.details}
+            return decision.model_copy(update={"allowed": False, "needs_approval": False, **refused})
         return decision

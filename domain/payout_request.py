@@ -15,8 +15,12 @@ from domain.settlement import SigningMode
 
 PAYOUT_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,119}$"
 """What a payout may be called: it is part of the settlement's id and of the workflow's."""
+PAYOUT_ID_RIGHT: Final = "1 to 120 letters, digits and . _ : -, of which the first is a letter or a digit"
+"""The same for people."""
 KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
-"""An idempotency key: 1 to 200 printable ASCII characters without spaces."""
+"""An idempotency key, of a payout or of any other command."""
+KEY_RIGHT: Final = "1 to 200 printable ASCII characters of your own, without spaces"
+"""The same for people."""
 RESERVED_IDS: Final = frozenset({"stats", "signatures", "signing-requests"})
 """Words that stand in a payout's place in paths."""
 

@@ -130,7 +130,7 @@ class PayoutDesk:
             decision = self._policy.decide(intent, version=version, stage="handed_over", at=at)
             decisions = [one.model_dump(mode="json") for one in (*payout.policy, decision)]
             if not decision.allowed:
-                raise Refused(decision.why or "the policy forbids it", code=decision.code)
+                raise Refused(decision.why or "the policy forbids it", code=decision.code, **decision.details)
             if decision.needs_approval and payout.approved_by is None:
                 # The limit was lowered while it waited for its time or its turn.
                 payout = await change_payout(

@@ -163,7 +163,7 @@ class PayoutBook:
                 raise AssertionError(f"{request.payout_id} was refused by no payout that is there")
             return before, False
         if not decision.allowed:
-            raise Refused(decision.why or "the policy forbids it", code=decision.code)
+            raise Refused(decision.why or "the policy forbids it", code=decision.code, **decision.details)
         if phase is PayoutPhase.SETTLING:
             await self._settlements.accept(connection, intent)
         await tell_of(connection, request.payout_id, EventType.PAYOUT_CREATED, at=at)

@@ -38,7 +38,7 @@ TERMS = PayoutTerms(
     deployment="test",
     mode=PayoutMode.QUEUED,
 )
-POLICY = PayoutPolicy(Policy(live=True), four_eyes_above=Amount.of(10_000))
+POLICY = PayoutPolicy(Policy(live=True, amount_max=Amount.of(1_000_000_000)), four_eyes_above=Amount.of(10_000))
 
 
 @dataclass

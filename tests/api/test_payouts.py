@@ -153,10 +153,10 @@ BAD_CHECKSUM = NOC[:-1] + ("A" if NOC[-1] != "A" else "B")
         ("memo", "thank you", "no other memo"),
         ("memo", str(2**64), "no other memo"),
         ("memo", True, "no other memo"),
-        ("idempotency_key", "two words", ""),
+        ("idempotency_key", "two words", "without spaces"),
         ("idempotency_key", "", ""),
         ("idempotency_key", "k" * 201, ""),
-        ("payout_id", "a/b", ""),
+        ("payout_id", "a/b", "letters, digits and"),
         ("payout_id", "stats", "path of its own"),
         ("not_before", "2026-01-01T00:00:00", "zone"),
         ("signing", "by_hand", ""),
@@ -188,6 +188,13 @@ async def test_a_memo_needs_an_account(front: Front, destination: str) -> None:
     answer = await ask(front.finance, destination_account=destination, memo="8")
     assert (answer.status_code, list(errors(answer))) == (422, ["/memo"])
     assert (await ask(front.finance, destination_account=destination)).status_code == 201
+
+
+async def test_a_refusal_of_the_policy_has_its_figures_and_nothing_is_written_down(front: Front) -> None:
+    refused = await ask(front.finance, amount="1000000000.5")
+    assert (refused.status_code, refused.json()["code"]) == (422, "policy_amount")
+    assert refused.json()["details"] == {"amount": "1000000000.5000000", "amount_max": "1000000000.0000000"}
+    assert await count(front, payouts) == 0
 
 
 async def test_a_payout_above_the_limit_waits_for_another_person(front: Front) -> None:
