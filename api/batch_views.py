@@ -42,6 +42,7 @@ class BatchCheckView(BaseModel):
     asset: str
     calls: int | None = Field(description="Contract calls that it takes; null where the ledger was not asked.")
     bad_rows: list[BadRowView] = Field(description="The first of them.")
+    sent_before: str | None = Field(description="The batch that was sent with this Idempotency-Key; else null.")
 
 
 class BatchView(BaseModel):

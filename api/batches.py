@@ -53,6 +53,7 @@ from domain.batch import (
 from domain.batch_file import ROWS_MAX, Row, judge
 from domain.errors import InvalidInput, NotFound, Refused, Unavailable
 from domain.payout import PayoutMode, PayoutTerms
+from domain.payout_request import KEY_RIGHT
 from domain.people import Caller, Scope
 from domain.settlement import SigningMode
 
@@ -164,7 +165,7 @@ async def send_batch(
     batches = _configured(deps)
     terms = _terms(deps)
     if key is None:
-        raise InvalidInput("Idempotency-Key is needed", **{"Idempotency-Key": "any text of your own, as a header"})
+        raise InvalidInput("Idempotency-Key is needed", **{"Idempotency-Key": f"a header: {KEY_RIGHT}"})
     now = datetime.now(UTC)
     batch_id = batch_id_of(terms.deployment, caller.id, key)
     async with _upload(request, deps, batches, csv_options) as upload:
@@ -316,10 +317,16 @@ async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Uplo
     ),
     openapi_extra=_BODY,
 )
-async def check_batch(request: Request, deps: Parts, _caller: Writer, csv_options: Options) -> Response:
-    """Say what a file comes to: its bad rows, its sum, and how many calls it takes. Nothing is recorded."""
+async def check_batch(
+    request: Request, deps: Parts, caller: Writer, csv_options: Options, key: IdempotencyKey = None
+) -> Response:
+    """Say what a file comes to: its bad rows, its sum, and how many calls it takes. Nothing is recorded.
+
+    With the `Idempotency-Key` that it will be sent with it says also whether it was sent before.
+    """
     batches = _configured(deps)
     terms = _terms(deps)
+    batch_id = None if key is None else batch_id_of(terms.deployment, caller.id, key)
     async with _upload(request, deps, batches, csv_options) as upload:
         terms = terms.signed_by(upload.options.signer)
         limits = await batches.limits.read(upload.token, reader=terms.payer)
@@ -335,6 +342,7 @@ async def check_batch(request: Request, deps: Parts, _caller: Writer, csv_option
             asset=upload.options.asset,
             calls=cutter.number,
             bad_rows=bad_row_views(upload.verdicts.first_bad),
+            sent_before=batch_id if batch_id and await _is_known(deps, batch_id) else None,
         )
     )
 

@@ -23,6 +23,8 @@ from domain.errors import HoldfastError, Refused, Unavailable
 _LOOK_SECONDS: Final = 0.5
 _AWAY_LOOKS_MAX: Final = 60
 """So many looks without an answer before the watch is given up; the batch goes on by itself."""
+_LEFT: Final = 130
+"""Left by Ctrl-C, as shells say it: not 0, since nobody knows yet whether every row will be paid."""
 _SHOWN_MAX: Final = 20
 _CONTENT_TYPES: Final = {".json": "application/json"}
 _ENDED: Final = frozenset({"completed", "cancelled"})
@@ -171,11 +173,13 @@ async def pay(
     """Check a file, ask, send it, and follow it to its end; the same file again joins the same batch."""
     key = {"Idempotency-Key": file.key}
     async with BatchApi(target) as api:
-        found = await api.call("POST", "/check", params=file.params, file=file.path)
+        found = await api.call("POST", "/check", params=file.params, file=file.path, headers=key)
         _show_check(console, found)
         good = found["rows"] - found["bad"]
         question = f"Pay {good:,} rows, {found['amount']:,f} {_short(found['asset'])} in all?"
-        if agree is not None and good and not agree(question):
+        if found["sent_before"]:
+            console.print("This file was sent before: its batch is joined, and nothing is paid again.")
+        elif agree is not None and good and not agree(question):
             console.print("Nothing was sent.")
             return 1
         batch = await api.call("POST", "", params=file.params, file=file.path, headers=key)
@@ -250,7 +254,7 @@ async def _watch(api: BatchApi, console: Console, batch_id: str) -> int:
             highlight=False,
             soft_wrap=True,
         )
-        return 0
+        return _LEFT
     return _show_end(console, batch)
 
 
