@@ -202,6 +202,7 @@ async def reconcile(settings: Settings, console: Console) -> int:
             book=SettlementBook(database, owner=actor()),
             heads=HeadBook(database, network_passphrase=settings.stellar_network_passphrase),
             deployment=settings.holdfast_deployment,
+            contracts=settings.paying_contracts,
         ).run(by=actor())
     console.print(f"Reconciled with ledger {found.head.sequence}.", highlight=False)
     for lane in found.lanes_moved:

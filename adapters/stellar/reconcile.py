@@ -1,12 +1,13 @@
 """Reconcile: after a restore, rebuild pins and outcomes from the lanes' history and the contracts' markers.
 
-A database that went back forgets payments; the ledger does not. The markers say what was paid, the lanes' own
-transactions say by whom, and nothing is sent before both were read.
+A database that went back forgets payments; the ledger does not. The markers and the contracts' events say what was
+paid, the transactions say by whom, and nothing is sent before all were read.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,8 +25,9 @@ from adapters.database.settlements_tables import pins, sends, settlements
 from adapters.stellar.calls import marker_key
 from adapters.stellar.entries import account_key, account_state
 from adapters.stellar.ledger import inner_transaction, marker_of
+from adapters.stellar.payment_audit import PAID_EVENTS, payment_of
 from adapters.stellar.rpc import Landed, LedgerHead, Rpc
-from domain.errors import Refused
+from domain.errors import Refused, Unavailable
 from domain.settlement import Control, MarkerState, SettlementStatus
 
 _KEYS_A_CALL: Final = 200
@@ -34,7 +36,11 @@ _OUTAGE_NUMBER: Final = re.compile(r"OUT(?P<number>[0-9]{1,12})")
 
 @dataclass(frozen=True, slots=True)
 class LostPayment:
-    """A transaction of one of our lanes that the record has no envelope of."""
+    """A transaction of a lane of ours, or by which a contract of ours paid, that the record has no envelope of.
+
+    It knows no lane that is younger, and whoever has a signed authorization entry may use it in a transaction of
+    their own.
+    """
 
     tx_hash: str
     ledger: int
@@ -60,8 +66,17 @@ class Reconciler:
     """Reads the ledger, mends the record, and only then lets sending begin again."""
 
     def __init__(
-        self, *, database: Database, rpc: Rpc, book: SettlementBook, heads: HeadBook, deployment: str
+        self,
+        *,
+        database: Database,
+        rpc: Rpc,
+        book: SettlementBook,
+        heads: HeadBook,
+        deployment: str,
+        contracts: Sequence[str],
     ) -> None:
+        """`contracts` are those that pay, whose events tell what they paid."""
+        self._contracts = tuple(contracts)
         self._database = database
         self._rpc = rpc
         self._book = book
@@ -83,10 +98,11 @@ class Reconciler:
                 f"the ledger stands at {latest.sequence}, the record at {since - 1}: it was reset, its payments "
                 "are gone. Begin anew with `holdfast reset` (local) or another HOLDFAST_DEPLOYMENT"
             )
-        lost = await self._lost(since, latest.sequence)
+        paid = await self._paid(since, latest.sequence)
+        lost = await self._lost(since, latest.sequence, {payment.tx_hash for payment in paid})
         moved = await self._move_lanes()
         found = await self._find_paid()
-        await self._withdraw_paid_otherwise(lost)
+        await self._withdraw_paid_otherwise(paid, lost)
         await self._skip_used_numbers(lost)
         async with self._database.begin() as connection:
             await record(
@@ -103,8 +119,27 @@ class Reconciler:
         await self._heads.begin(latest, reconciled=True)
         return Reconciled(latest, moved, found, lost)
 
-    async def _lost(self, since: int, until: int) -> tuple[LostPayment, ...]:
-        """Transactions of our lanes in ledgers `since` to `until` whose envelopes the record does not have."""
+    async def _paid(self, since: int, until: int) -> tuple[Forgotten, ...]:
+        """What our contracts say that they paid in ledgers `since` to `until`, whoever sent it."""
+        paid: list[Forgotten] = []
+        cursor: str | None = None
+        while self._contracts and since <= until:
+            page = await self._rpc.events(
+                since if cursor is None else None, cursor=cursor, contracts=self._contracts, names=PAID_EVENTS
+            )
+            told = [payment_of(event) for event in page.events]
+            paid += [Forgotten(payment.marker_id, payment.tx_hash, payment.ledger) for payment in told]
+            if page.read_to >= until:
+                break
+            if page.cursor == cursor:
+                raise Unavailable(
+                    f"the node's events end at ledger {page.read_to}, before {until}", code="ledger_unavailable"
+                )
+            cursor = page.cursor
+        return tuple(paid)
+
+    async def _lost(self, since: int, until: int, paid: Set[str]) -> tuple[LostPayment, ...]:
+        """Transactions that the record lacks, of ledgers `since` to `until`: of our lanes, or among `paid`."""
         async with self._database.begin() as connection:
             ours: set[str] = set((await connection.execute(select(lanes_table.c.address))).scalars())
         lost: list[LostPayment] = []
@@ -121,7 +156,7 @@ class Reconciler:
             lost += [
                 found
                 for landed in page.transactions
-                if landed.hash not in known and (found := _of_lane(landed, ours)) is not None
+                if landed.hash not in known and (found := _of_ours(landed, ours, paid)) is not None
             ]
             if not page.transactions or not page.cursor or page.cursor == cursor:
                 break
@@ -189,15 +224,19 @@ class Reconciler:
                 found.append(settlement.id)
         return tuple(found)
 
-    async def _withdraw_paid_otherwise(self, lost: tuple[LostPayment, ...]) -> None:
+    async def _withdraw_paid_otherwise(self, paid: tuple[Forgotten, ...], lost: tuple[LostPayment, ...]) -> None:
         """Keep what was paid and forgotten, and have no chunk paid whose rows were paid under other ids."""
         async with self._database.begin() as connection:
             await remember(
                 connection,
                 [
-                    Forgotten(payment.marker_id, payment.tx_hash, payment.ledger)
-                    for payment in lost
-                    if payment.successful and payment.marker_id is not None
+                    *paid,
+                    # A contract that the settings no longer name has no event here.
+                    *(
+                        Forgotten(payment.marker_id, payment.tx_hash, payment.ledger)
+                        for payment in lost
+                        if payment.successful and payment.marker_id is not None
+                    ),
                 ],
             )
             for settlement_id in await chunks_paid_otherwise(connection, self._deployment):
@@ -227,12 +266,12 @@ class Reconciler:
                 )
 
 
-def _of_lane(landed: Landed, ours: set[str]) -> LostPayment | None:
+def _of_ours(landed: Landed, lanes: Set[str], paid: Set[str]) -> LostPayment | None:
     inner = inner_transaction(landed.envelope)
     if inner is None or inner.source_account.ed25519 is None:
         return None
     lane = StrKey.encode_ed25519_public_key(inner.source_account.ed25519.uint256)
-    if lane not in ours:
+    if lane not in lanes and landed.hash not in paid:
         return None
     return LostPayment(
         landed.hash, landed.ledger, landed.successful, lane, inner.seq_num.sequence_number.int64, *_subject(inner)

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select, update
 from stellar_sdk import Keypair
 
 from adapters.database.batch_story import BatchDesk, BatchRules
 from adapters.database.engine import Database
+from adapters.database.settlements_tables import lanes
 from adapters.stellar.reconcile import Reconciler
 from domain.batch import Batch, BatchStanding, BatchStatus
 from domain.money import Amount
@@ -18,8 +20,9 @@ from domain.payout import PayoutMode
 from domain.settlement import Control
 from localnet.clients import LocalLedger
 from tests.batch.conftest import Street, trusting
-from tests.settlement.conftest import Bench
-from tests.settlement.payouts import Payouts, signed_by
+from tests.settlement.conftest import Bench, until_final
+from tests.settlement.payouts import Payouts, sign, signed_by
+from tests.settlement.test_auth_entries import used_by_a_stranger
 from tests.settlement.test_crashes import copy_database
 from workers.engine import Engine
 
@@ -53,7 +56,7 @@ async def four(here: Street) -> list[Keypair]:
 async def restored(here: Street, backup: str) -> Street:
     database = Database(backup)
     bench = Bench(here.world, database, here.bench.deployment, here.bench.mnemonic)
-    street = Street(bench, database, _NOBODY, bench.world.payout)
+    street = replace(here, bench=bench, database=database, blocked=frozenset())
     async with bench.engine() as engine:
         assert await engine.heads.halted() is not None
         await Reconciler(
@@ -62,6 +65,7 @@ async def restored(here: Street, backup: str) -> Street:
             book=engine.book,
             heads=engine.heads,
             deployment=bench.deployment,
+            contracts=[here.contract],
         ).run(by="test")
     return street
 
@@ -97,6 +101,74 @@ async def test_a_backup_from_before_a_chunk_was_divided_pays_no_row_twice(
             batch = await pay(again, engine, batch_id)
     assert [await again.balance(one) for one in four] == [Amount.of(1)] * 4
     assert (batch.status, batch.counts.paid) == (BatchStatus.COMPLETED, 4)
+    await again.database.close()
+
+
+async def test_rows_that_were_paid_by_lanes_younger_than_the_backup_are_paid_no_second_time(
+    here: Street, four: list[Keypair], database_url: str
+) -> None:
+    """The backup has nothing of these lanes: the contract itself tells what it paid."""
+    here.blocked = frozenset({four[1].public_key})
+    batch_id = await here.send([(one.public_key, "1") for one in four], wake=False)
+    async with here.bench.engine():
+        pass
+    backup = f"{database_url}_backup_lanes"
+    await here.database.close()
+    copy_database(database_url, backup)
+    async with here.bench.engine() as engine:
+        await until_final(engine, await here.bench.accept(engine, here.bench.intent()))
+        async with here.database.begin() as connection:
+            count = (await connection.execute(select(func.count()).select_from(lanes))).scalar_one()
+            # As busy as if they paid others.
+            await connection.execute(update(lanes).values(retired=True))
+        await engine.lanes.ensure(count + 2)
+        assert (await pay(here, engine, batch_id)).counts.paid == 3
+
+    again = await restored(here, backup)
+    async with again.bench.engine() as engine:
+        batch = await pay(again, engine, batch_id)
+    assert [await again.balance(one) for one in four] == [Amount.of(1)] * 4
+    assert (batch.status, batch.counts.paid) == (BatchStatus.COMPLETED, 4)
+    await again.database.close()
+
+
+async def test_rows_that_a_stranger_paid_with_a_signed_entry_are_paid_no_second_time(
+    here: Street, four: list[Keypair], database_url: str, ledger: LocalLedger
+) -> None:
+    """No lane of ours was in it; and the entry was for a part of the chunk, which the backup knows whole."""
+    payouts = await Payouts.make(here.bench, ledger)
+    outside = replace(here, contract=payouts.contract, payer=payouts.payer.public_key, mode=PayoutMode.EXTERNAL)
+    batch_id = await outside.send([(one.public_key, "1") for one in four], wake=False)
+
+    async def step(street: Street, engine: Engine, blocked: frozenset[str] = frozenset()) -> BatchStanding:
+        rules = BatchRules(street.terms, window=4, blocked=blocked)
+        desk = BatchDesk(street.database, engine.book, rules)
+        standing = await desk.take_stock(batch_id, datetime.now(UTC))
+        for settlement_id in standing.open:
+            await engine.activities.walk(settlement_id)
+        return standing
+
+    async with here.bench.engine():
+        pass
+    backup = f"{database_url}_backup_stranger"
+    await here.database.close()
+    copy_database(database_url, backup)
+    async with outside.bench.engine(**payouts.given()) as engine:
+        while len(requests := await engine.requests.waiting(batch_id=batch_id)) < 2:
+            await step(outside, engine, blocked=frozenset({four[0].public_key}))
+        rest = next(one for one in requests if one.settlement_id.endswith(".1.2"))
+        intent = (await engine.book.load(rest.settlement_id)).intent
+        assert await used_by_a_stranger(ledger, intent, sign(rest, payouts.payer))
+    async with here.bench.engine() as engine:
+        await until_final(engine, await here.bench.accept(engine, here.bench.intent()))
+
+    again = await restored(outside, backup)
+    async with again.bench.engine(**payouts.given()) as engine:
+        while not (standing := await step(again, engine)).ended:
+            for request in await engine.requests.waiting(batch_id=batch_id):
+                await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
+    assert (standing.status, standing.counts.paid) == (BatchStatus.COMPLETED, 4)
+    assert [await again.balance(one) for one in four] == [Amount.of(1)] * 4
     await again.database.close()
 
 

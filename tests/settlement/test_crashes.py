@@ -98,6 +98,7 @@ async def test_a_database_restored_to_before_the_payment_sends_nothing_until_it_
             book=engine.book,
             heads=engine.heads,
             deployment=restored.deployment,
+            contracts=[world.sla],
         ).run(by="test")
         assert [payment.tx_hash for payment in report.lost] == [paid.tx_hash]
         assert report.found_paid == (settlement_id,)

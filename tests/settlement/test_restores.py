@@ -45,6 +45,7 @@ async def test_one_reconcile_is_enough_where_lanes_went_on_after_the_backup(
             book=engine.book,
             heads=engine.heads,
             deployment=restored.deployment,
+            contracts=[world.sla],
         ).run(by="test")
     async with restored.engine() as engine:
         assert await engine.heads.halted() is None

@@ -115,6 +115,7 @@ async def test_a_restored_database_finds_what_was_signed_and_paid_since_the_back
             book=engine.book,
             heads=engine.heads,
             deployment=restored.bench.deployment,
+            contracts=[payouts.contract],
         ).run(by="test")
         assert report.found_paid == (waiting.settlement_id,)
     async with restored.engine() as engine:
@@ -163,6 +164,7 @@ async def test_a_request_whose_number_another_payment_consumed_is_asked_for_anew
             book=engine.book,
             heads=engine.heads,
             deployment=restored.bench.deployment,
+            contracts=[payouts.contract],
         ).run(by="test")
     async with restored.engine() as engine:
         fresh = await ask_again(engine, waiting.settlement_id)
