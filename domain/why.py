@@ -154,12 +154,15 @@ def _say_ending(ending: Ending) -> str:
 
 def _say_in_flight(facts: SettlementFacts) -> str:
     answer = f" The node last said: {facts.last_answer}." if facts.last_answer else ""
-    burning = " A cancel waits for the number to be consumed." if facts.control is Control.CANCEL else ""
+    asked = {
+        Control.CANCEL: " A cancel waits for the number to be consumed.",
+        Control.BUMP: " A higher bid goes out with the next ledger.",
+    }.get(facts.control, "")
     doubt = "may or may not have landed" if facts.status is _S.UNKNOWN else "was sent"
     return (
         f"It {doubt} with sequence {facts.sequence} of lane {facts.lane}, bidding {facts.bid_stroops} stroops, "
         "and waits for proof from the ledger, each ledger anew; it cannot be paid twice."
-        f"{_can_land(facts)}{answer}{burning}"
+        f"{_can_land(facts)}{answer}{asked}"
     )
 
 

@@ -25,6 +25,12 @@ def test_what_is_held_after_it_was_sent_may_still_land(status: SettlementStatus)
     assert "until 2026-02-22T10:00:00" in said
 
 
+def test_what_was_asked_for_and_is_not_done_yet_is_said() -> None:
+    submitted = SettlementStatus.SUBMITTED
+    assert "higher bid" in why(facts(submitted, Control.BUMP)).sentence
+    assert "A cancel waits" in why(facts(submitted, Control.CANCEL)).sentence
+
+
 def test_what_is_held_before_it_was_sent_says_so() -> None:
     assert "nothing was sent" in why(facts(SettlementStatus.QUEUED, Control.HOLD)).sentence
 
