@@ -32,6 +32,8 @@ _BODY: Final = frozenset(
 )
 """What never changes of a request, and is never searched for."""
 _LIVE: Final = (SigningStatus.WAITING, SigningStatus.SIGNED)
+_LANE_LOOK_SECONDS: Final = "30"
+"""Who waits for one waits for people: thousands that looked every few seconds held up what waits for nobody."""
 _WAITING_LANES: Final = 0x486F6C646661_03
 """The advisory lock of whoever takes a lane that will wait."""
 
@@ -167,4 +169,5 @@ async def check_waiting_lanes(connection: AsyncConnection, settlement_id: str, l
             "it, or set PAYOUT_SIGNING=auth_entry, which holds no lane",
             code="no_lane_free",
             lanes_waiting=str(lanes_max),
+            retry_after_seconds=_LANE_LOOK_SECONDS,
         )

@@ -223,6 +223,7 @@ async def test_no_more_lanes_wait_than_the_setting_admits(payouts: Payouts) -> N
         with pytest.raises(Unavailable, match="LANES_WAITING") as full:
             await engine.activities.walk(third)
         assert full.value.code == "no_lane_free"
+        assert full.value.details["retry_after_seconds"] == "30", "thousands that wait leave the others their turn"
         assert "LANES_WAITING" in (await engine.book.why(third)).sentence
         # What does not wait is not held up.
         paid = await until_final(engine, await payouts.bench.accept(engine, payouts.bench.intent()))
