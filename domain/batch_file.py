@@ -228,6 +228,12 @@ class JsonRows:
         source.take("]")
 
 
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+    """An object; none where it says a member twice, since another reader may take the other one."""
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else None
+
+
 class _Values:
     """JSON values of bounded length out of a stream: the standard decoder, over a window that moves along."""
 
@@ -236,7 +242,7 @@ class _Values:
         self._window = ""
         self._at = 0
         self._ended = False
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(object_pairs_hook=_members)
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
@@ -299,7 +305,9 @@ class _Values:
 
 def _row_of_members(line: int, members: Any) -> Row | BadRow:
     if not isinstance(members, dict):
-        return BadRow(line, (Fault("row", 'an object such as {"destination": "G…", "amount": "100.5"}'),))
+        return BadRow(
+            line, (Fault("row", 'an object such as {"destination": "G…", "amount": "100.5"}, each member once'),)
+        )
     values: dict[str, tuple[str, str]] = {}
     faults = []
     for name, value in members.items():

@@ -231,6 +231,13 @@ def test_json_rows_are_the_same_rows() -> None:
     assert options == {"asset": "XLM", "name": "wages"}
 
 
+def test_a_json_row_that_says_two_amounts_is_bad() -> None:
+    row = json.dumps({"destination": Keypair.random().public_key, "amount": "1"})
+    found, _ = json_rows(f'{{"rows": [{row[:-1]}, "amount": "1000"}}]}}')
+    assert isinstance(found[0], BadRow)
+    assert "each member once" in found[0].faults[0].message
+
+
 def test_a_bad_json_row_names_its_number_and_field() -> None:
     found, _ = json_rows(
         {"rows": [{"destination": ALICE, "amount": 1}, "x", {"destination": ALICE, "amount": "1", "amout": "2"}]}
