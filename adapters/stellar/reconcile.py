@@ -87,7 +87,8 @@ class Reconciler:
         """Reconcile the record with the ledger.
 
         Raises:
-            Refused: the network itself was reset; its payments are gone, so a new deployment is wanted.
+            Refused: the network itself was reset; its payments are gone, so a new deployment is wanted. Or the
+                node does not keep all ledgers since the record's last one.
             Unavailable: the ledger or the database does not answer.
         """
         latest = await self._rpc.latest_ledger()
@@ -97,6 +98,13 @@ class Reconciler:
             raise Refused(
                 f"the ledger stands at {latest.sequence}, the record at {since - 1}: it was reset, its payments "
                 "are gone. Begin anew with `holdfast reset` (local) or another HOLDFAST_DEPLOYMENT"
+            )
+        oldest = await self._rpc.oldest()
+        if since < oldest:
+            raise Refused(
+                f"the record ends at ledger {since - 1}, and the node keeps only what came after ledger "
+                f"{oldest - 1}: what was paid in between could be paid again. Run this with STELLAR_SOROBAN_RPC_URL set "
+                "to a node that keeps more"
             )
         paid = await self._paid(since, latest.sequence)
         lost = await self._lost(since, latest.sequence, {payment.tx_hash for payment in paid})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +13,21 @@ from sqlalchemy import func, select, text
 from stellar_sdk.sep.mnemonic import StellarMnemonic
 
 from adapters.database.engine import Database
+from adapters.database.heads import HeadBook
+from adapters.database.settlements import SettlementBook
 from adapters.stellar.reconcile import Reconciler
+from adapters.stellar.rpc import Rpc
 from domain.errors import Refused, Unavailable
 from domain.money import Amount
 from domain.settlement import SettlementStatus
+from localnet.parts import free_port
+from localnet.parts import ledger as ledger_part
+from localnet.process import RunningPart
 from tests.settlement.conftest import Bench, until_final
 from tests.settlement.test_crashes import copy_database
 from tests.settlement.test_proof import written
+from tests.settlement.world import PASSPHRASE
+from tests.waiting import until
 
 
 async def test_one_reconcile_is_enough_where_lanes_went_on_after_the_backup(
@@ -115,3 +125,30 @@ async def test_a_pool_without_a_free_connection_is_a_database_that_does_not_answ
     finally:
         await database.close()
     assert away.value.code == "database_unavailable"
+
+
+async def test_a_record_that_is_older_than_what_the_node_keeps_is_not_reconciled_in_part(
+    database: Database, tmp_path: Path
+) -> None:
+    part = ledger_part(free_port(), close_ms=50)
+    short = replace(part, command=(*part.command, "--retention-ledgers", "5"))
+    with RunningPart(short, tmp_path / "ledger.log") as ledger:
+        async with Rpc(ledger.url) as rpc:
+            heads = HeadBook(database, network_passphrase=PASSPHRASE)
+            begun = await rpc.latest_ledger()
+            await heads.begin(begun)
+
+            async def gone() -> bool | None:
+                return True if await rpc.oldest() > begun.sequence + 1 else None
+
+            await until(gone)
+            reconciler = Reconciler(
+                database=database,
+                rpc=rpc,
+                book=SettlementBook(database),
+                heads=heads,
+                deployment="test",
+                contracts=[],
+            )
+            with pytest.raises(Refused, match="a node that keeps more"):
+                await reconciler.run(by="test")
