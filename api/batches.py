@@ -168,11 +168,11 @@ async def send_batch(
         raise InvalidInput("Idempotency-Key is needed", **{"Idempotency-Key": f"a header: {KEY_RIGHT}"})
     now = datetime.now(UTC)
     batch_id = batch_id_of(terms.deployment, caller.id, key)
+    known = await _is_known_or_may_begin(deps, terms, batch_id)
     async with _upload(request, deps, batches, csv_options) as upload:
         refused = _refused(request, upload)
         if refused is not None:
             return refused
-        known = await _is_known(deps, batch_id)
         new = None if known else await _new(batches, terms, batch_id, upload)
         async with deps.database.begin() as connection:
             once = Once(connection, caller, key)
@@ -242,7 +242,7 @@ def _terms(deps: Deps) -> PayoutTerms:
     """On which terms batches are paid, before one names its signer.
 
     Raises:
-        Refused: `contract_missing` or `live_execution_off`.
+        Refused: `contract_missing`.
     """
     terms = deps.payouts.terms
     if terms is None:
@@ -250,9 +250,19 @@ def _terms(deps: Deps) -> PayoutTerms:
             "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
             code="contract_missing",
         )
-    if terms.mode is PayoutMode.BUILD_ONLY:
-        raise Refused("a batch is paid or not sent at all: nothing is built only", code="live_execution_off")
     return terms
+
+
+async def _is_known_or_may_begin(deps: Deps, terms: PayoutTerms, batch_id: str | None) -> bool:
+    """Whether the batch is there: what was accepted once is found, whatever the settings say by now.
+
+    Raises:
+        Refused: `live_execution_off`, where it would have to begin.
+    """
+    known = batch_id is not None and await _is_known(deps, batch_id)
+    if not known and terms.mode is PayoutMode.BUILD_ONLY:
+        raise Refused("a batch is paid or not sent at all: nothing is built only", code="live_execution_off")
+    return known
 
 
 def _refused(request: Request, upload: Upload) -> Response | None:
@@ -327,6 +337,7 @@ async def check_batch(
     batches = _configured(deps)
     terms = _terms(deps)
     batch_id = None if key is None else batch_id_of(terms.deployment, caller.id, key)
+    known = await _is_known_or_may_begin(deps, terms, batch_id)
     async with _upload(request, deps, batches, csv_options) as upload:
         terms = terms.signed_by(upload.options.signer)
         limits = await batches.limits.read(upload.token, reader=terms.payer)
@@ -342,7 +353,7 @@ async def check_batch(
             asset=upload.options.asset,
             calls=cutter.number,
             bad_rows=bad_row_views(upload.verdicts.first_bad),
-            sent_before=batch_id if batch_id and await _is_known(deps, batch_id) else None,
+            sent_before=batch_id if known else None,
         )
     )
 

@@ -260,6 +260,16 @@ async def test_where_nothing_is_sent_a_batch_is_refused_and_says_so(front: Front
     assert (answer.status_code, answer.json()["code"]) == (409, "live_execution_off")
 
 
+async def test_what_was_accepted_is_found_also_where_nothing_is_sent_any_more(front: Front) -> None:
+    sent = await send_where(front, FILE, "text/csv", query="?asset=XLM")
+    again = await send_where(front, FILE, "text/csv", query="?asset=XLM", mode=PayoutMode.BUILD_ONLY)
+    assert (again.status_code, again.json()["id"]) == (200, sent.json()["id"])
+    checked = await send_where(
+        front, FILE, "text/csv", path="/check", query="?asset=XLM", mode=PayoutMode.BUILD_ONLY
+    )
+    assert checked.json()["sent_before"] == sent.json()["id"]
+
+
 _ONE = {"asset": "XLM", "rows": [{"destination": ACCOUNTS[0], "amount": "1"}]}
 
 
