@@ -103,8 +103,8 @@ class Reconciler:
         if since < oldest:
             raise Refused(
                 f"the record ends at ledger {since - 1}, and the node keeps only what came after ledger "
-                f"{oldest - 1}: what was paid in between could be paid again. Run this with STELLAR_SOROBAN_RPC_URL set "
-                "to a node that keeps more"
+                f"{oldest - 1}: what was paid in between could be paid again. Run this with "
+                "STELLAR_SOROBAN_RPC_URL set to a node that keeps more"
             )
         paid = await self._paid(since, latest.sequence)
         lost = await self._lost(since, latest.sequence, {payment.tx_hash for payment in paid})
