@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from domain.errors import HoldfastError
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,10 @@ class Gathered(Generic[T]):
         self._reader: asyncio.Task[None] | None = None
 
     async def ask(self, key: str) -> T | None:
-        """Give what there is of a key; what `read` raises is raised to all who asked with it."""
+        """Give what there is of a key, or raise what `read` raises.
+
+        What we name (`HoldfastError`) is told to all who asked with it; any other mistake to whose key it is.
+        """
         answer: asyncio.Future[T | None] = asyncio.get_running_loop().create_future()
         self._asked.setdefault(key, []).append(answer)
         if self._reader is None or self._reader.done():
@@ -32,14 +37,22 @@ class Gathered(Generic[T]):
     async def _read_on(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, {}
-            waiting = [(key, answer) for key, answers in asked.items() for answer in answers]
-            try:
-                found = await self._read(tuple(asked))
-            except Exception as error:
-                for _, answer in waiting:
-                    if not answer.done():
-                        answer.set_exception(error)
-            else:
-                for key, answer in waiting:
-                    if not answer.done():
-                        answer.set_result(found.get(key))
+            await self._answer(asked)
+
+    async def _answer(self, asked: Mapping[str, Sequence[asyncio.Future[T | None]]]) -> None:
+        waiting = [(key, answer) for key, answers in asked.items() for answer in answers]
+        try:
+            found = await self._read(tuple(asked))
+        except Exception as error:
+            if len(asked) > 1 and not isinstance(error, HoldfastError):
+                # One row that cannot be read must not keep the others' money where it is.
+                for key, answers in asked.items():
+                    await self._answer({key: answers})
+                return
+            for _, answer in waiting:
+                if not answer.done():
+                    answer.set_exception(error)
+        else:
+            for key, answer in waiting:
+                if not answer.done():
+                    answer.set_result(found.get(key))

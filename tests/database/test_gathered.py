@@ -24,8 +24,10 @@ class Shelf:
         self.reads.append(tuple(keys))
         found = {key: self.edition for key in keys if key != "absent"}
         await self.open.wait()
-        if "broken" in keys:
+        if "away" in keys:
             raise Unavailable("the shelf is away")
+        if "torn" in keys:
+            raise ValueError("a torn page")
         return found
 
 
@@ -50,12 +52,21 @@ async def test_who_asks_while_a_read_runs_is_told_by_the_next() -> None:
     assert (await first, await second) == (1, 2)
 
 
-async def test_an_error_is_told_to_all_who_asked_with_it_and_to_nobody_else() -> None:
+async def test_that_the_database_is_away_is_told_to_all_who_asked_with_it_and_to_nobody_else() -> None:
     shelf = Shelf()
     gathered = Gathered(shelf.read)
-    answers = await asyncio.gather(gathered.ask("a"), gathered.ask("broken"), return_exceptions=True)
+    answers = await asyncio.gather(gathered.ask("a"), gathered.ask("away"), return_exceptions=True)
     assert all(isinstance(answer, Unavailable) for answer in answers)
+    assert shelf.reads == [("a", "away")]
     assert await gathered.ask("a") == 1
+
+
+async def test_what_cannot_be_read_is_told_to_nobody_but_who_asked_for_it() -> None:
+    shelf = Shelf()
+    gathered = Gathered(shelf.read)
+    a, torn, b = await asyncio.gather(*(gathered.ask(key) for key in ("a", "torn", "b")), return_exceptions=True)
+    assert (a, b) == (1, 1)
+    assert isinstance(torn, ValueError)
 
 
 async def test_who_no_longer_waits_harms_nobody() -> None:
