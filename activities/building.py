@@ -73,11 +73,14 @@ class Building:
         # What is only shown is shown as an envelope.
         shown = intent if goes_on else intent.model_copy(update={"build_only": True})
         self._policy.check(intent)
+        deferred = goes_on and self._deferred(intent)
+        if deferred and not shown.asks_for_entry and settlement.pin is None:
+            # Asked before the ledger: thousands may wait for a lane, and look again and again.
+            await self._book.check_waiting(settlement.id)
         simulation = await self._ledger.simulate(shown)
         if simulation.replayed:
             return await self._record_paid(settlement)
         self._fees_for(intent).first_bid(simulation.resource_fee, 0, restores=simulation.restores)
-        deferred = goes_on and self._deferred(intent)
         if shown.asks_for_entry:
             return await self._ask_for_entry(settlement, deferred=deferred, because=because)
         ask, validity = None, self._validity

@@ -153,6 +153,13 @@ class SettlementBook(Protocol):
     async def load(self, settlement_id: str) -> Settlement:
         """Read a settlement and renew our lease on it."""
 
+    async def check_waiting(self, settlement_id: str) -> None:
+        """See whether there is a lane to wait with for a signature; `write_ahead` takes it, or says no after all.
+
+        Raises:
+            Unavailable: `no_lane_free`.
+        """
+
     async def write_ahead(
         self,
         settlement: Settlement,

@@ -145,13 +145,17 @@ async def signatures_of(connection: AsyncConnection, request_id: str) -> tuple[S
     return tuple(Signature(signer=row.signer, signature=row.signature) for row in rows.all())
 
 
+async def queue_for_waiting_lanes(connection: AsyncConnection) -> None:
+    """Have `check_waiting_lanes` hold until this transaction ends: one at a time takes a lane to wait with."""
+    await connection.execute(select(func.pg_advisory_xact_lock(_WAITING_LANES)))
+
+
 async def check_waiting_lanes(connection: AsyncConnection, settlement_id: str, lanes_max: int) -> None:
-    """Hold the lanes that wait for signatures against their quota, one at a time until this transaction ends.
+    """Hold the lanes that wait for signatures against their quota.
 
     Raises:
         Unavailable: `no_lane_free`: as many wait as may.
     """
-    await connection.execute(select(func.pg_advisory_xact_lock(_WAITING_LANES)))
     waiting = (
         await connection.execute(
             select(func.count())

@@ -26,7 +26,12 @@ from adapters.database.settlement_rows import (
     why_stopped,
 )
 from adapters.database.settlements_tables import attempts, settlements
-from adapters.database.signing_rows import check_waiting_lanes, end_request, insert_request
+from adapters.database.signing_rows import (
+    check_waiting_lanes,
+    end_request,
+    insert_request,
+    queue_for_waiting_lanes,
+)
 from domain.errors import Unavailable
 from domain.settlement import Control, SettlementStatus
 from domain.signing import SigningRequest, SigningStatus
@@ -60,6 +65,11 @@ class WriteAhead:
         self._database = database
         self._lanes_waiting = lanes_waiting
 
+    async def check_waiting(self, settlement_id: str) -> None:
+        """See `activities.settlement_parts.SettlementBook`."""
+        async with self._database.look() as connection:
+            await check_waiting_lanes(connection, settlement_id, self._lanes_waiting)
+
     async def write_ahead(
         self,
         settlement: Settlement,
@@ -80,6 +90,7 @@ class WriteAhead:
             if day_max_units is not None:
                 await check_day(connection, settlement.intent, day_max_units)
             if ask is not None and settlement.pin is None:
+                await queue_for_waiting_lanes(connection)
                 await check_waiting_lanes(connection, settlement.id, self._lanes_waiting)
             pin = settlement.pin or await take_lane(connection, settlement.id)
             envelope = build(pin.lane, pin.sequence)

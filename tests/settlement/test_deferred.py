@@ -215,7 +215,7 @@ async def test_every_signature_that_is_accepted_is_in_the_audit_chain(payouts: P
     assert (report.sealed, report.broken_at) == (1, None)
 
 
-async def test_no_more_lanes_wait_than_the_setting_admits(payouts: Payouts) -> None:
+async def test_no_more_lanes_wait_than_the_setting_admits(payouts: Payouts, ledger: LocalLedger) -> None:
     async with payouts.engine(lanes_waiting=2) as engine:
         first = await payouts.asked(engine)
         await payouts.asked(engine)
@@ -224,6 +224,10 @@ async def test_no_more_lanes_wait_than_the_setting_admits(payouts: Payouts) -> N
             await engine.activities.walk(third)
         assert full.value.code == "no_lane_free"
         assert full.value.details["retry_after_seconds"] == "30", "thousands that wait leave the others their turn"
+        ledger.fault("unavailable", method="simulateTransaction", count=1)
+        with pytest.raises(Unavailable, match="LANES_WAITING"):  # nor do they ask the ledger for nothing
+            await engine.activities.walk(third)
+        ledger.clear_faults()
         assert "LANES_WAITING" in (await engine.book.why(third)).sentence
         # What does not wait is not held up.
         paid = await until_final(engine, await payouts.bench.accept(engine, payouts.bench.intent()))
