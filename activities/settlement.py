@@ -168,6 +168,8 @@ class SettlementActivities(Building):
         """The second look: signers, policy and the call itself as they are now; then the lane signs, last."""
         intent = settlement.intent
         self._policy.check(intent)
+        if ticket.deferred and self._day_max_units is not None:
+            await self._book.reserve_today(settlement, self._day_max_units)
         signatures = await self._signatures(intent, ticket)
         if signatures is None:
             return await self._build(settlement, because="the payer's signers or their weights have changed")

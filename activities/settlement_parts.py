@@ -201,6 +201,13 @@ class SettlementBook(Protocol):
             Refused: the day's limit.
         """
 
+    async def reserve_today(self, settlement: Settlement, day_max_units: int) -> None:
+        """Move what was reserved on an earlier day, when a signature was asked for, to the day of sending.
+
+        Raises:
+            Refused: the day's limit.
+        """
+
     async def write_send(
         self, settlement: Settlement, *, signatures: Mapping[str, bytes], signed_envelope: str, send: Send
     ) -> Settlement:

@@ -177,6 +177,17 @@ class WriteAhead:
                 return await reread(connection, row.id)
             return await move(connection, row.id, _S.AWAITING_SIGNATURE, expires_at=request.expires_at)
 
+    async def reserve_today(self, settlement: Settlement, day_max_units: int) -> None:
+        """See `activities.settlement_parts.SettlementBook`."""
+        async with self._database.begin() as connection:
+            row = await as_believed(connection, settlement, to_reserve=True)
+            if row is None or row.reserved_on == today():
+                return
+            await check_day(connection, settlement.intent, day_max_units)
+            await connection.execute(
+                update(settlements).where(settlements.c.id == row.id).values(reserved_on=today())
+            )
+
     async def _replace_request(
         self, connection: AsyncConnection, settlement: Settlement, request: SigningRequest | None, because: str
     ) -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from stellar_sdk import Asset, Keypair, scval, xdr
 
-from adapters.database.settlements_tables import pins, sends
+from adapters.database.settlements_tables import pins, sends, settlements
 from adapters.stellar.entries import code_key, instance_key, wasm_hash_of
 from adapters.stellar.resources import shortfall
 from adapters.stellar.rpc import Rpc
@@ -283,3 +283,23 @@ def test_what_was_declared_suffices_until_one_figure_does_not(short: str) -> Non
     more = {short: 2 if short in {"read", "write"} else 101}
     assert shortfall(resources(), resources(**more), 101 if short == "fee" else 100) is not None
     assert shortfall(resources(**more), resources(), 100) is None
+
+
+@BOTH
+async def test_what_waited_for_days_counts_on_the_day_it_is_sent(payouts: Payouts, signing: SigningMode) -> None:
+    """Else requests of several days, all signed today, together exceed the day's limit."""
+    before = await payouts.paid_units()
+    async with payouts.engine(policy_day_amount="60") as engine:
+        old = [await payouts.asked(engine, payouts.intent(signing=signing)) for _ in range(2)]
+        async with payouts.bench.database.begin() as connection:
+            await connection.execute(update(settlements).values(reserved_on=settlements.c.reserved_on - 2))
+        new = await payouts.asked(engine, payouts.intent(signing=signing))
+        outcomes = []
+        for request in (*old, new):
+            await engine.signing.accept(request.settlement_id, signed_by(request, payouts.payer))
+        for request in (new, *old):
+            outcomes.append(await engine.activities.walk(request.settlement_id))
+        first, second, third = outcomes
+        assert (first.status, second.status) == (SettlementStatus.CONFIRMED, SettlementStatus.CONFIRMED)
+        assert "day's limit" in (third.reason or ""), third
+    assert await payouts.paid_units() - before == PRICE * 2
