@@ -76,11 +76,12 @@ class _Run:
 
     async def heard(self, work: Coroutine[Any, Any, T]) -> T:
         """Do the work while listening; what ends the listening ends the work."""
-        return await beside(self.listen(), work)
+        return await beside(self.listen, work)
 
-    async def listen(self) -> None:
+    async def listen(self, hears: asyncio.Event) -> None:
         """Hear of confirmations on one event stream."""
         async with self.session.get("/api/v1/events", timeout=aiohttp.ClientTimeout(total=None)) as stream:
+            hears.set()
             async for line in stream.content:
                 if line.startswith(b"data:"):
                     event = json.loads(line.removeprefix(b"data:"))

@@ -84,9 +84,10 @@ class _Run:
         del self.ended[f"payout:{name}"]
         return end
 
-    async def listen(self) -> None:
+    async def listen(self, hears: asyncio.Event) -> None:
         """Hear of ends on one event stream."""
         async with self.session.get("/api/v1/events", timeout=aiohttp.ClientTimeout(total=None)) as stream:
+            hears.set()
             async for line in stream.content:
                 if not line.startswith(b"data:"):
                     continue
@@ -126,14 +127,14 @@ async def measure(ceiling: ScenarioResult, *, waiting: tuple[int, ...] = WAITING
     """Pay singly under load and idle, in a batch, and leave many unsigned; then idle with 5 s between closes."""
     async with premises(close_ms=CLOSE_MS, **_SETTINGS) as place, place.session(2 * IN_FLIGHT) as session:
         run = _Run(place, session)
-        load = await beside(run.listen(), _under_load(run))
-        idle = await beside(run.listen(), _idle(run, "idle", _IDLE, CLOSE_MS))
+        load = await beside(run.listen, _under_load(run))
+        idle = await beside(run.listen, _idle(run, "idle", _IDLE, CLOSE_MS))
         events = await _events(place, [payout_story_id(f"load-{number}") for number in range(_HISTORIES)])
-        batch = await beside(run.listen(), _batch(run))
+        batch = await beside(run.listen, _batch(run))
         sizes = (0, *sorted(waiting))
         left = [await _unsigned(run, before, number) for before, number in itertools.pairwise(sizes)]
         await asyncio.to_thread(place.close_every, PUBLIC_CLOSE_MS)
-        public = await beside(run.listen(), _idle(run, "public", _IDLE_PUBLIC, PUBLIC_CLOSE_MS))
+        public = await beside(run.listen, _idle(run, "public", _IDLE_PUBLIC, PUBLIC_CLOSE_MS))
     single = Figure.of(
         "single payouts",
         "payouts/s",

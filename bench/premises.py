@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +68,21 @@ class Premises:
         self.parts["ledger"] = RunningPart(part, running.log).start()
 
 
-async def beside(listening: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+async def beside(listen: Callable[[asyncio.Event], Coroutine[Any, Any, Any]], work: Coroutine[Any, Any, T]) -> T:
     """Do the work while listening; what ends the listening ends the work.
+
+    `listen` says when it hears: what ended before would be waited for without end.
 
     Raises:
         RuntimeError: the listening ended first.
     """
-    ear, hand = asyncio.create_task(listening), asyncio.create_task(work)
+    hears = asyncio.Event()
+
+    async def when_heard() -> T:
+        await hears.wait()
+        return await work
+
+    ear, hand = asyncio.create_task(listen(hears)), asyncio.create_task(when_heard())
     try:
         await asyncio.wait({ear, hand}, return_when=asyncio.FIRST_COMPLETED)
         if not hand.done():
@@ -84,6 +92,8 @@ async def beside(listening: Coroutine[Any, Any, Any], work: Coroutine[Any, Any, 
     finally:
         ear.cancel()
         hand.cancel()
+        if not hears.is_set():
+            work.close()
 
 
 @asynccontextmanager
