@@ -57,9 +57,10 @@ BATCH_TRANSITIONS: Final[Mapping[BatchStatus, Mapping[BatchStatus, str]]] = Mapp
     {
         _B.AWAITING_APPROVAL: {
             _B.RUNNING: "another person agreed",
-            _B.CANCELLING: "withdrawn; nothing was sent",
+            _B.CANCELLING: "withdrawn",
         },
         _B.RUNNING: {
+            _B.AWAITING_APPROVAL: "the four-eyes limit was lowered before all of it was sent",
             _B.PAUSED: "a person asked",
             _B.STOPPED: "something stands against every payment",
             _B.CANCELLING: "a person asked",

@@ -195,6 +195,7 @@ def _batches(house: _House) -> BatchActivities | None:
         window=settings.lanes_bulk,
         blocked=frozenset(settings.destination_blocklist),
         lanes_waiting=settings.lanes_waiting,
+        four_eyes_above=settings.policy_four_eyes_amount,
     )
     return BatchActivities(BatchDesk(house.database, house.engine.book, rules))
 

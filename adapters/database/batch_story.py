@@ -39,6 +39,7 @@ from domain.batch import (
 )
 from domain.errors import Conflict
 from domain.events import EventType
+from domain.money import Amount
 from domain.payout import EXTERNAL, PayoutMode, PayoutTerms
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 
@@ -74,13 +75,20 @@ class Settlements(Protocol):
 class BatchRules:
     """What the settings say of every batch: `window` chunks are with the engine at once, `blocked` never paid.
 
-    At most `lanes_waiting` envelopes hold a lane while somebody outside signs.
+    At most `lanes_waiting` envelopes hold a lane while somebody outside signs. Above `four_eyes_above` another
+    person has to agree before more is handed over (None: never).
     """
 
     terms: PayoutTerms
     window: int
     blocked: Collection[str] = ()
     lanes_waiting: int = 4
+    four_eyes_above: Amount | None = None
+
+    def lacks_approval(self, batch: Batch) -> bool:
+        """Whether another person has to agree: the limit may have been lowered since the batch was accepted."""
+        above = self.four_eyes_above
+        return above is not None and batch.amount_units > above.units and batch.approved_by is None
 
     def signed_outside(self, signer: str | None) -> bool:
         """Whether somebody outside signs for a batch that names this signer, or nobody."""
@@ -161,6 +169,9 @@ class _Stock:
         """
         room = min(self._window - self._open, _AT_ONCE)
         planned = await self._chunks(ChunkState.PLANNED, limit=room) if room > 0 else ()
+        if planned and self._rules.lacks_approval(self._batch):
+            await self._await_approval()
+            return False
         self._forgets = bool(planned) and await forgotten.are_there(self._connection)
         for chunk in planned:
             await self._hand_over_one(chunk)
@@ -343,6 +354,13 @@ class _Stock:
             reason_details=outcome.details | {"settlement_id": outcome.settlement_id, "unpaid": decimal_of(left)},
         )
         await tell_of_batch(self._connection, self._batch, EventType.BATCH_STOPPED, at=self._at)
+
+    async def _await_approval(self) -> None:
+        status = BatchStatus.AWAITING_APPROVAL
+        self._batch = await change_batch(
+            self._connection, self._batch.batch_id, at=self._at, by_story=True, status=status, needs_approval=True
+        )
+        await tell_of_batch(self._connection, self._batch, EventType.BATCH_AWAITING_APPROVAL, at=self._at)
 
     async def _withdraw(self) -> None:
         await self._connection.execute(

@@ -76,6 +76,7 @@ class Street:
     contract: str
     window: int = 4
     blocked: frozenset[str] = frozenset()
+    four_eyes_above: Amount | None = None
     payer: str = ""
     mode: PayoutMode = PayoutMode.QUEUED
     given: Mapping[str, object] = field(default_factory=dict)
@@ -183,7 +184,13 @@ class Street:
     async def working(self, **changes: object) -> AsyncIterator[Engine]:
         """A worker's engine and stories; leaving it is a worker that stops."""
         async with self.bench.engine(**{**self.given, **changes}) as engine:
-            rules = BatchRules(self.terms, window=self.window, blocked=self.blocked, lanes_waiting=2)
+            rules = BatchRules(
+                self.terms,
+                window=self.window,
+                blocked=self.blocked,
+                lanes_waiting=2,
+                four_eyes_above=self.four_eyes_above,
+            )
             stories = BatchActivities(BatchDesk(self.database, engine.book, rules))
             async with (
                 Worker(

@@ -15,6 +15,7 @@ from adapters.database.batch_story import BatchDesk, BatchRules
 from adapters.temporal.stories import Stories
 from adapters.temporal.wallet_stories import WalletStories
 from domain.batch import BatchStatus, RowStatus, chunk_intent
+from domain.errors import Forbidden
 from domain.fees import FeePolicy
 from domain.money import Amount
 from domain.settlement import Control, SigningMode
@@ -273,6 +274,24 @@ async def test_a_batch_that_waits_for_approval_sends_nothing(street: Street, pai
         await street.command("approve", batch_id)
         await street.until(batch_id, BatchStatus.COMPLETED)
     assert "batch.awaiting_approval" in await street.told(batch_id)
+
+
+async def test_a_four_eyes_limit_that_was_lowered_holds_for_what_is_not_sent_yet(
+    street: Street, paid: list[Keypair]
+) -> None:
+    """Accepted below the limit and paused, for days perhaps."""
+    batch_id = await street.send([(one.public_key, "1") for one in paid[:2]], wake=False)
+    await street.command("pause", batch_id, wake=False)
+    street.four_eyes_above = Amount.of(1)
+    async with street.working():
+        await street.command("resume", batch_id, by="initiator")
+        batch = await street.until(batch_id, BatchStatus.AWAITING_APPROVAL)
+        assert (batch.needs_approval, batch.counts.waiting) == (True, 2)
+        with pytest.raises(Forbidden):
+            await street.command("approve", batch_id, by="initiator")
+        await street.command("approve", batch_id)
+        await street.until(batch_id, BatchStatus.COMPLETED)
+    assert [await street.balance(one) for one in paid[:2]] == [Amount.of(1)] * 2
 
 
 # What fails
