@@ -36,7 +36,7 @@ from domain.money import Amount
 from localnet.parts import free_port
 from settings import Settings, load_settings
 
-_READY_SECONDS_MAX: Final = 60
+_READY_SECONDS_MAX: Final = 120
 _ALLOWANCE_LEDGERS: Final = 100_000
 _PR_SET_PDEATHSIG: Final = 1
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 from temporalio import activity
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Worker
@@ -33,6 +34,7 @@ from domain.settlement import SettlementOutcome
 from domain.sla import Severity
 from domain.sla_payment import PaymentRules, SlaContracts
 from tests.registering import OPERATOR_ID, SITE_NAME, register
+from tests.waiting import until
 from workflows.outage import OutageStory
 
 POOL = "GAIH3ULLFQ4DGSECF2AR555KZ4KNDGEKN4AFI4SU2M7B43MGK3QJZNSR"
@@ -44,6 +46,7 @@ NOCIQ = "CDLZFC3SYJYDZT7K67VZ75HPJVIEUVNIXF47ZG2FB2RMQQVU2HHGCYSC"
 TX_HASH = "ab" * 32
 
 Step = HoldfastError | str
+_UNDER_WAY = {EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED}
 
 
 @dataclass
@@ -156,7 +159,6 @@ class Story:
 
     async def until(self, outage_id: str, condition: Callable[[Outage], bool]) -> Outage:
         """Wait for a condition of the record."""
-        from tests.waiting import until
 
         async def look() -> Outage | None:
             outage = await self.read(outage_id)
@@ -165,7 +167,13 @@ class Story:
         return await until(look)
 
     async def events_count(self, outage_id: str) -> int:
-        return len((await self.handle(outage_id).fetch_history()).events)
+        """How long the history is once no workflow task is under way."""
+
+        async def look() -> int | None:
+            events = (await self.handle(outage_id).fetch_history()).events
+            return None if events[-1].event_type in _UNDER_WAY else len(events)
+
+        return await until(look)
 
 
 @asynccontextmanager

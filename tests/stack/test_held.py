@@ -144,7 +144,7 @@ async def test_a_restored_database_is_not_ready_and_sends_nothing_until_it_is_re
         history = answer.json()["checks"].get("history", "ok")
         return history if answer.status_code == 503 and history != "ok" else None
 
-    assert "holdfast reconcile" in await until(history)
+    assert "holdfast reconcile" in await until(history, seconds_max=120)
     await front.resolve(outage)
     await front.until_why(outage, lambda why: why["settlement_status"] is not None)
     await until_ledger(front, await ledger_of(front) + 10)

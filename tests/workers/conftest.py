@@ -65,7 +65,7 @@ class WorkerProcess:
                 except aiohttp.ClientError:
                     return None
 
-        await until(look, seconds_max=60)
+        await until(look, seconds_max=120)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
