@@ -81,11 +81,24 @@ class StellarLedger:
         """See `activities.settlement_parts.Ledger`."""
         simulated = await self._rpc.simulate(self._envelopes.for_simulation(intent))
         if simulated.error is not None:
+            self._check_is_not_behind(simulated.ledger)
             raise await self._figures(intent, explain(simulated.error))
         replayed = _check_result(intent, simulated)
         if not replayed:
             _check_authorizations(intent, simulated)
         return await self._as_simulation(intent, simulated, replayed=replayed)
+
+    def _check_is_not_behind(self, ledger: int) -> None:
+        """A no is definite only where it is as young as what we have seen.
+
+        Raises:
+            Unavailable: another node behind the same address, or a network that began anew.
+        """
+        seen = self._heads.sequence
+        if ledger < seen:
+            raise Unavailable(
+                f"the node is at ledger {ledger}, and ledger {seen} was seen", code="ledger_unavailable"
+            )
 
     async def _as_simulation(self, intent: Intent, simulated: Simulated, *, replayed: bool) -> Simulation:
         if replayed:
@@ -146,15 +159,10 @@ class StellarLedger:
         """See `activities.settlement_parts.Ledger`."""
         if settlement.pin is None:
             raise AssertionError(f"{settlement.id} has no pin")
-        seen = self._heads.sequence
         lane = account_key(settlement.pin.lane)
         marker = marker_key(settlement.intent.invocation.contract, settlement.intent.marker_id)
         found = await self._rpc.ledger_entries([lane, marker])
-        if found.ledger < seen:
-            # Another node behind the same address: its truth is older than what we have seen.
-            raise Unavailable(
-                f"the node is at ledger {found.ledger}, and ledger {seen} was seen", code="ledger_unavailable"
-            )
+        self._check_is_not_behind(found.ledger)
         entry = found.by_key.get(lane.to_xdr())
         account = entry.data.account if entry else None
         kept = found.by_key.get(marker.to_xdr())
@@ -197,13 +205,9 @@ class StellarLedger:
 
     async def kept(self, intent: Intent) -> Kept:
         """See `activities.settlement_parts.Ledger`."""
-        seen = self._heads.sequence
         key = marker_key(intent.invocation.contract, intent.marker_id)
         found = await self._rpc.ledger_entries([key])
-        if found.ledger < seen:
-            raise Unavailable(
-                f"the node is at ledger {found.ledger}, and ledger {seen} was seen", code="ledger_unavailable"
-            )
+        self._check_is_not_behind(found.ledger)
         entry = found.by_key.get(key.to_xdr())
         if entry is None:
             return Kept(found.ledger, MarkerState.ABSENT)

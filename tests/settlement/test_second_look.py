@@ -13,6 +13,7 @@ from adapters.database.settlements_tables import pins, sends, settlements
 from adapters.stellar.entries import code_key, instance_key, wasm_hash_of
 from adapters.stellar.resources import shortfall
 from adapters.stellar.rpc import Rpc
+from domain.errors import Unavailable
 from domain.money import Amount
 from domain.settlement import SettlementStatus, SigningMode
 from domain.signing import SigningRequest
@@ -303,3 +304,26 @@ async def test_what_waited_for_days_counts_on_the_day_it_is_sent(payouts: Payout
         assert (first.status, second.status) == (SettlementStatus.CONFIRMED, SettlementStatus.CONFIRMED)
         assert "day's limit" in (third.reason or ""), third
     assert await payouts.paid_units() - before == PRICE * 2
+
+
+@BOTH
+async def test_a_no_of_a_node_that_is_behind_is_no_definite_one(
+    bench: Bench, ledger: LocalLedger, signing: SigningMode
+) -> None:
+    """The contract was funded just now, and the node behind the balancer has not seen it."""
+    payouts = await Payouts.make(bench, ledger, usdc=Amount(0))
+    async with payouts.engine() as engine:
+        settlement_id = await bench.accept(engine, payouts.intent(signing=signing))
+        before = engine.follower.sequence
+        fund = [scval.to_address(bench.world.issuer.public_key), scval.to_address(bench.world.usdc)]
+        await bench.world.call_payout(
+            "fund", *fund, scval.to_int128(PRICE.units), by=bench.world.issuer, contract=payouts.contract
+        )
+        await engine.follower.wait(settlement_id)
+        behind = engine.follower.sequence - before + 1
+        ledger.fault("ingestion_lag", method="simulateTransaction", ledgers=behind, count=1)
+        with pytest.raises(Unavailable, match="was seen"):
+            await engine.activities.walk(settlement_id)
+        request = await ask_again(engine, settlement_id)
+        await engine.signing.accept(settlement_id, signed_by(request, payouts.payer))
+        assert (await until_final(engine, settlement_id)).status is SettlementStatus.CONFIRMED
