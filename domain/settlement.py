@@ -303,6 +303,8 @@ class SettlementOutcome(BaseModel):
     """While it waits for a signature: when the request ends, by ledger close time."""
     ends_after: int | None = None
     """Where it ends unpaid once nobody can use what signers were shown: the last ledger in which one could."""
+    held: bool = False
+    """Whether it is held: unsent, it goes on when somebody resumes it."""
 
     @classmethod
     def failed(cls, settlement_id: str, code: str, reason: str, **details: str) -> Self:

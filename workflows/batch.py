@@ -52,11 +52,11 @@ _SENTENCES: Final = {
 
 
 def _is_for_others(outcome: SettlementOutcome) -> bool:
-    """Whether the engine has nothing to do until somebody signs, or a time has come.
+    """Whether the engine has nothing to do until somebody signs or resumes it, or a time has come.
 
     Stock-taking says when to go on, so that days of waiting are no event.
     """
-    if outcome.ends_after is not None:
+    if outcome.ends_after is not None or (outcome.held and not outcome.status.in_flight):
         return True
     awaited = outcome.status is SettlementStatus.AWAITING_SIGNATURE
     return awaited and outcome.expires_at is not None and outcome.expires_at > workflow.now()

@@ -71,7 +71,7 @@ def _wakes(row: Row[Any], head: Row[Any] | None, *, rests: bool, at: datetime) -
         left = 0 if head is None else row.ends_after - head.sequence
         return at if left < _LEDGERS_NEAR else at + max(left * _LEDGER_LEAST, _LOOKS_LEAST)
     awaited = status is SettlementStatus.AWAITING_SIGNATURE
-    if row.control != Control.CANCEL and (rests or (awaited and row.control == Control.HOLD)):
+    if row.control == Control.HOLD or (rests and row.control != Control.CANCEL):
         return None  # signed or not, it is not sent before it is resumed
     # A request ends by the ledger's clock, which may be before ours.
     goes_on = not awaited or row.control == Control.CANCEL

@@ -26,6 +26,8 @@ from adapters.database.batch_rows import (
     tell_of_batch,
 )
 from adapters.database.batches_tables import batch_rows, batches, chunks
+from adapters.database.settlements_tables import settlements
+from adapters.database.signing_tables import signing_requests
 from domain.batch import (
     Batch,
     BatchStatus,
@@ -41,7 +43,7 @@ from domain.batch import (
 from domain.batch_file import BadRow, Row, Verdicts
 from domain.errors import Conflict
 from domain.events import EventType
-from domain.settlement import SigningMode
+from domain.settlement import Control, SettlementStatus, SigningMode
 
 _AT_ONCE: Final = 500
 """So many rows are written before others have their turn in this process."""
@@ -135,7 +137,9 @@ class BatchBook:
         return batch
 
     async def pause(self, connection: AsyncConnection, batch_id: str, *, by: str, at: datetime) -> Batch:
-        """Send nothing more; what the engine has is followed to its end. Twice is the same answer.
+        """Send nothing more; what the engine has is followed to its end, but for what is signed outside.
+
+        Twice is the same answer.
 
         Raises:
             Conflict: `wrong_state`.
@@ -189,6 +193,10 @@ class BatchBook:
         if batch.status is status:
             return batch
         check_transition(batch_id, batch.status, status)
+        if status is BatchStatus.PAUSED:
+            await _tell_engine(connection, batch, Control.NONE, Control.HOLD)
+        elif status is BatchStatus.RUNNING:
+            await _tell_engine(connection, batch, Control.HOLD, Control.NONE)
         batch = await change_batch(connection, batch_id, at=at, status=status, **values)
         if kind is not None:
             await tell_of_batch(connection, batch, kind, at=at, by=by)
@@ -268,6 +276,30 @@ async def _copy(connection: AsyncConnection, table: str, columns: Sequence[str])
     statement = f"COPY {table} ({quoted}) FROM STDIN"
     async with driver.cursor() as cursor, cursor.copy(statement) as copy:
         yield copy.write_row
+
+
+async def _tell_engine(connection: AsyncConnection, batch: Batch, was: Control, control: Control) -> None:
+    """Hold the calls that somebody outside signs, signed or not, or let go of them.
+
+    The story leaves them alone while the batch is paused, but a walk that is under way asks the settlement only.
+    """
+    unsent = (
+        select(settlements.c.id)
+        .join(chunks, chunks.c.settlement_id == settlements.c.id)
+        .join(signing_requests, signing_requests.c.id == settlements.c.request_id)
+        .where(
+            chunks.c.batch == batch.number,
+            chunks.c.state == ChunkState.OPEN,
+            signing_requests.c.deferred,
+            settlements.c.status.in_((SettlementStatus.AWAITING_SIGNATURE, SettlementStatus.QUEUED)),
+            settlements.c.control == was,
+        )
+        .order_by(settlements.c.id)
+        .with_for_update(of=settlements)
+    )
+    await connection.execute(
+        update(settlements).where(settlements.c.id.in_(unsent.scalar_subquery())).values(control=control)
+    )
 
 
 async def _put_failed_rows_into_chunks(connection: AsyncConnection, batch: Batch) -> None:

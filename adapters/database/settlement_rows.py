@@ -131,6 +131,7 @@ def as_outcome(row: Row[Any]) -> SettlementOutcome:
         outcomes=tuple(row.outcomes or b""),
         expires_at=row.expires_at,
         ends_after=None if row.ending is None else int(row.ending["after"]),
+        held=row.control == Control.HOLD,
     )
 
 

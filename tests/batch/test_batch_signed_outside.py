@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
@@ -15,6 +16,7 @@ import workflows.batch
 from activities.story_names import batch_story_id
 from adapters.database.engine import Database
 from adapters.database.settlements_tables import lanes
+from adapters.database.switches import freeze, thaw
 from domain.batch import BatchStatus, RowStatus
 from domain.errors import Refused
 from domain.money import Amount
@@ -187,6 +189,32 @@ async def test_what_is_signed_while_the_batch_is_paused_is_sent_when_it_is_resum
         await street.stories.batch_changed(batch_id)
         await idle(street, batch_id)
         assert (await street.read(batch_id)).counts.sending == 10
+        assert await balances(street, paid) == [Amount(0)] * 10
+        await street.command("resume", batch_id)
+        await street.until(batch_id, BatchStatus.COMPLETED)
+    assert await balances(street, paid) == [Amount.of(1)] * 10
+
+
+async def test_what_was_under_way_in_a_freeze_is_not_sent_by_a_thaw_while_the_batch_is_paused(
+    street: Street, payouts: Payouts, paid: list[Keypair]
+) -> None:
+    async with street.working() as engine:
+        batch_id = await street.send(ones(paid))
+        requests = await asked(engine, batch_id, 3)
+        async with street.database.begin() as connection:
+            await freeze(connection, by="person:ada", reason="a drill", at=datetime.now(UTC))
+        await give(street, payouts.payer, *requests)
+        handle = street.client.get_workflow_handle(batch_story_id(batch_id))
+
+        async def frozen() -> bool | None:
+            under_way = (await handle.describe()).raw_description.pending_activities
+            return (len(under_way) == 3 and all(each.attempt > 1 for each in under_way)) or None
+
+        await until(frozen)
+        await street.command("pause", batch_id)
+        async with street.database.begin() as connection:
+            await thaw(connection, by="person:ada", reason="it is over", at=datetime.now(UTC))
+        await idle(street, batch_id)
         assert await balances(street, paid) == [Amount(0)] * 10
         await street.command("resume", batch_id)
         await street.until(batch_id, BatchStatus.COMPLETED)
