@@ -30,6 +30,12 @@ from tests.conftest import TestLedger
 
 
 @pytest.fixture
+def ledger(own_ledger: TestLedger) -> TestLedger:
+    """Hours pass on the shared one, and a doctor looks at its clock."""
+    return own_ledger
+
+
+@pytest.fixture
 def bare(ledger: TestLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("VAR_DIR", str(tmp_path))
     monkeypatch.setenv("STELLAR_SOROBAN_RPC_URL", ledger.url)
@@ -72,6 +78,15 @@ async def test_after_a_deployment_nothing_on_the_ledger_is_to_mend(
     assert allowance.level is Level.WARN
     assert "500,000 through ledger" in allowance.finding
     assert {line.level for line in lines.values()} == {Level.OK}, lines
+
+
+async def test_a_ledger_whose_clock_is_not_ours_is_named_with_its_remedy(
+    bare: Settings, ledger: TestLedger, rpc: Rpc
+) -> None:
+    ledger.admin("ledgers/advance", count=1, seconds_each=3_600)
+    clock = (await _look(with_local(bare), rpc))["clock"]
+    assert clock.level is Level.FAIL
+    assert "NTP" in clock.mend
 
 
 async def test_before_a_deployment_each_missing_thing_is_named_with_its_remedy(
