@@ -153,7 +153,7 @@ class Front:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def until_payment(self, outage: str, wanted: str, *, seconds_max: float = 60) -> dict[str, Any]:
+    async def until_payment(self, outage: str, wanted: str, *, seconds_max: float = 120) -> dict[str, Any]:
         """Wait until the payment stands as wanted; at once wrong where it has ended otherwise."""
 
         async def look() -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ async def until_payout(client: Client, payout_id: str, holds: Callable[[dict[str
         assert found["status"] not in {"failed", "cancelled"}, found
         return found if holds(found) else None
 
-    return await until(look, seconds_max=60)
+    return await until(look, seconds_max=120)
 
 
 @pytest.fixture
