@@ -5,20 +5,23 @@ A part is plain data, so that a supervisor, a test and a person at a shell start
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pwd
-import random
 import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
+from itertools import cycle, islice
 from pathlib import Path
 from signal import SIGINT, SIGTERM, Signals
 from typing import Final
@@ -37,6 +40,9 @@ TEMPORAL_FLAGS: Final = (
 
 _FREE_PORTS: Final = range(20_000, 32_000)
 """Below what Linux and macOS use for outgoing connections, so that a free port stays free."""
+
+_PORTS_A_PROCESS: Final = 400
+"""Far more than are in use at once, so that one comes up again long after it was given: a part may start again."""
 
 TIME_SKIPPING_FLAG: Final = "frontend.WorkflowTimeSkippingEnabled=true"
 
@@ -81,16 +87,43 @@ def listens(port: int, host: str = "127.0.0.1") -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
+@cache
+def _own_ports() -> Iterator[int]:
+    """Claim a block of ports for as long as this process lives, and give them in turn, over and over.
+
+    That a port is free says nothing of the moment when a part binds it: processes that look at once, as tests side
+    by side do, would be given the same one. The claim is a lock that the system lets go of when the process ends.
+
+    Raises:
+        PartError: other processes have claimed every block.
+    """
+    claims = Path(tempfile.gettempdir()) / f"holdfast-ports-{os.getuid()}"
+    claims.mkdir(mode=0o700, exist_ok=True)
+    for first in _FREE_PORTS[::_PORTS_A_PROCESS]:
+        claim = os.open(claims / str(first), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(claim)
+            continue
+        return cycle(range(first, first + _PORTS_A_PROCESS))
+    raise PartError(f"all ports between {_FREE_PORTS.start} and {_FREE_PORTS.stop} are claimed, as {claims} shows")
+
+
 def free_port() -> int:
-    """Give a loopback port on which nobody listens, and which the system hands to no outgoing connection."""
-    for port in random.SystemRandom().sample(_FREE_PORTS, 100):
+    """Give a loopback port on which nobody listens, and which neither the system nor another process hands out.
+
+    Raises:
+        PartError: none is left.
+    """
+    for port in islice(_own_ports(), _PORTS_A_PROCESS):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise PartError(f"a hundred ports between {_FREE_PORTS.start} and {_FREE_PORTS.stop} are all taken")
+    raise PartError(f"all of this process's {_PORTS_A_PROCESS} ports are taken")
 
 
 def answer_of(url: str, body: bytes | None = None) -> bytes | None:

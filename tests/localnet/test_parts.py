@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import psutil
 import psycopg
@@ -49,6 +51,21 @@ async def test_thirty_days_pass_at_once_where_time_is_skipped(time_skipping: Tim
 @pytest.mark.parametrize("_again", [1, 2])
 async def test_a_business_id_is_free_in_every_test(temporal: WorkflowEnvironment, _again: int) -> None:
     await temporal.client.start_workflow(LongSleep.run, id="OUT001", task_queue="nobody")
+
+
+def _line_of(process: Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+def test_processes_that_look_for_a_free_port_at_once_are_given_different_ones() -> None:
+    look = "from localnet.parts import free_port; print(free_port(), free_port()); input()"
+    command = [sys.executable, "-c", look]
+    looking = [Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(4)]
+    given = [port for process in looking for port in _line_of(process).split()]
+    for process in looking:
+        process.communicate("done\n")
+    assert len(set(given)) == 2 * len(looking)
 
 
 def test_postgres_keeps_what_was_committed_before_a_kill(tmp_path: Path, parts_directory: Path) -> None:
