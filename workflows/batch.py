@@ -16,11 +16,13 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.histories import is_long
+from workflows.signatures import take_signatures
+
 with workflow.unsafe.imports_passed_through():
     from activities.batch import BatchActivities
     from activities.settlement import SettlementActivities
-    from activities.signing import SigningActivities
-    from activities.story_names import BATCH_STORY, KIND, SETTLE_BULK, STATUS, STORIES
+    from activities.story_names import BATCH_STORY, KIND, SETTLE_BULK, STATUS
     from domain.batch import BatchStanding, BatchStatus
     from domain.settlement import SettlementOutcome, SettlementStatus
     from domain.signing import SignatureReceipt, SignatureSubmission
@@ -31,11 +33,7 @@ _RECORD_RETRY: Final = RetryPolicy(
 _SETTLE_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=5)
 )
-_ACCEPT_RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2), maximum_attempts=5
-)
 _SETTLE_MAX: Final = timedelta(minutes=10)
-_ACCEPT_MAX: Final = timedelta(seconds=20)
 _PAUSE_MAX: Final = timedelta(minutes=1)
 _LOOKS_LEAST: Final = timedelta(seconds=1)
 _EVENTS_MAX: Final = 2_000
@@ -60,11 +58,6 @@ def _is_for_others(outcome: SettlementOutcome) -> bool:
         return True
     awaited = outcome.status is SettlementStatus.AWAITING_SIGNATURE
     return awaited and outcome.expires_at is not None and outcome.expires_at > workflow.now()
-
-
-def _is_long() -> bool:
-    info = workflow.info()
-    return info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX
 
 
 @workflow.defn(name=BATCH_STORY, failure_exception_types=[Exception])
@@ -104,22 +97,10 @@ class BatchStory:
     @workflow.update
     async def submit_signature(self, settlement_id: str, submission: SignatureSubmission) -> SignatureReceipt:
         """Take signatures for one of the calls; with enough of them it goes on at once."""
-        complete = False
-        try:
-            receipt = await workflow.execute_activity_method(
-                SigningActivities.accept_signature,
-                args=[settlement_id, submission],
-                task_queue=STORIES,
-                start_to_close_timeout=_ACCEPT_MAX,
-                retry_policy=_ACCEPT_RETRY,
-                summary="look at the signatures, and keep them",
-            )
-            complete = receipt.complete
-            return receipt
-        finally:
-            # A story takes so many Updates and no more: refused ones, too, have it begin anew.
-            if complete or _is_long():
-                self._news = True
+        return await take_signatures(settlement_id, submission, events_max=_EVENTS_MAX, wake=self._wake)
+
+    def _wake(self) -> None:
+        self._news = True
 
     async def _wait_for_news(self, *, until: datetime | None) -> None:
         if until is None:
@@ -192,7 +173,7 @@ class BatchStory:
 
     async def _begin_anew_when_long(self, batch_id: str) -> None:
         """Nothing is carried over: the record is in Postgres, and a settlement is taken up where it stands."""
-        if _is_long():
+        if is_long(_EVENTS_MAX):
             # What is under way may end first, so that few walks are begun twice: that is harmless, and wasteful.
             with suppress(TimeoutError):
                 await workflow.wait_condition(lambda: not self._settling, timeout=_PAUSE_MAX)

@@ -14,6 +14,8 @@ from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy, SearchAttributeKey, SearchAttributePair
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from workflows.histories import is_long
+
 with workflow.unsafe.imports_passed_through():
     from activities.outage import OutageActivities
     from activities.settlement import SettlementActivities
@@ -172,8 +174,7 @@ class OutageStory:
 
     def _begin_anew_when_long(self, outage_id: str) -> None:
         """Nothing is carried over: the record is in Postgres."""
-        info = workflow.info()
-        if info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX:
+        if is_long(_EVENTS_MAX):
             workflow.continue_as_new(outage_id)
 
     def _show(self, outage: OutageStanding, *, pending: str | None = None) -> OutageStanding:

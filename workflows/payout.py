@@ -14,16 +14,17 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from workflows.histories import is_long
+from workflows.signatures import take_signatures
+
 with workflow.unsafe.imports_passed_through():
     from activities.payout import PayoutActivities, PayoutStart
     from activities.settlement import SettlementActivities
-    from activities.signing import SigningActivities
     from activities.story_names import (
         CHANGED_SIGNAL,
         PAYOUT_STORY,
         SETTLE_INTERACTIVE,
         STATUS,
-        STORIES,
         payout_story_id,
     )
     from domain.payout import PayoutPhase, PayoutStanding, Waits, settlement_id_of, waits_for, wakes_at
@@ -36,11 +37,7 @@ _RECORD_RETRY: Final = RetryPolicy(
 _SETTLE_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=5)
 )
-_ACCEPT_RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=2), maximum_attempts=5
-)
 _SETTLE_MAX: Final = timedelta(minutes=10)
-_ACCEPT_MAX: Final = timedelta(seconds=20)
 _PAUSE_MAX: Final = timedelta(minutes=1)
 _EVENTS_MAX: Final = 500
 _ROUNDS_AT_ONCE: Final = 3
@@ -61,11 +58,6 @@ _SENTENCES: Final = {
 def _is_over(outcome: SettlementOutcome) -> bool:
     """Whether the transaction that recorded this outcome has ended the payout too."""
     return outcome.status.final and not (outcome.status is SettlementStatus.FAILED and outcome.may_pass)
-
-
-def _is_long() -> bool:
-    info = workflow.info()
-    return info.is_continue_as_new_suggested() or info.get_current_history_length() > _EVENTS_MAX
 
 
 @workflow.defn(name=PAYOUT_STORY, failure_exception_types=[Exception])
@@ -127,22 +119,12 @@ class PayoutStory:
     @workflow.update
     async def submit_signature(self, submission: SignatureSubmission) -> SignatureReceipt:
         """Take signatures; with enough of them the payment goes on at once."""
-        complete = False
-        try:
-            receipt = await workflow.execute_activity_method(
-                SigningActivities.accept_signature,
-                args=[settlement_id_of(self._id), submission],
-                task_queue=STORIES,
-                start_to_close_timeout=_ACCEPT_MAX,
-                retry_policy=_ACCEPT_RETRY,
-                summary="look at the signatures, and keep them",
-            )
-            complete = receipt.complete
-            return receipt
-        finally:
-            # A story takes so many Updates and no more: refused ones, too, have it begin anew.
-            if complete or _is_long():
-                self._news = True
+        return await take_signatures(
+            settlement_id_of(self._id), submission, events_max=_EVENTS_MAX, wake=self._wake
+        )
+
+    def _wake(self) -> None:
+        self._news = True
 
     async def _settle(self) -> SettlementOutcome | None:
         """One walk of the engine: an outcome, or None; which does not say that nothing was paid."""
@@ -227,7 +209,7 @@ class PayoutStory:
 
     async def _begin_anew_when_long(self, payout: PayoutStanding) -> None:
         """Nothing is carried over: the record is in Postgres, and signatures are there too."""
-        if _is_long():
+        if is_long(_EVENTS_MAX):
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(PayoutStart(payout_id=self._id, ordered=payout.ordered))
 
