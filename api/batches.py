@@ -53,6 +53,7 @@ from domain.batch import (
 from domain.batch_file import ROWS_MAX, Row, judge
 from domain.errors import InvalidInput, NotFound, Refused, Unavailable
 from domain.payout import PayoutMode, PayoutTerms
+from domain.payout_policy import needs_four_eyes
 from domain.payout_request import KEY_RIGHT
 from domain.people import Caller, Scope
 from domain.settlement import SigningMode
@@ -299,7 +300,6 @@ async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Uplo
         raise Refused(
             f"the asset {upload.options.asset} is not allowed", code="asset_not_allowed", asset=upload.token
         )
-    above = policy.four_eyes_above
     return NewBatch(
         batch_id=batch_id,
         name=upload.options.name,
@@ -310,7 +310,7 @@ async def _new(batches: Batches, terms: PayoutTerms, batch_id: str, upload: Uplo
         on_bad_rows=upload.options.on_bad_rows,
         verdicts=upload.verdicts,
         limits=await batches.limits.read(upload.token, reader=terms.payer),
-        needs_approval=above is not None and upload.verdicts.total_units > above.units,
+        needs_approval=needs_four_eyes(upload.verdicts.total_units, above=policy.four_eyes_above),
     )
 
 

@@ -18,6 +18,14 @@ from domain.settlement import Intent
 Stage = Literal["accepted", "handed_over"]
 
 
+def needs_four_eyes(units: int, *, above: Amount | None) -> bool:
+    """Whether another person has to agree to so many units of 1e-7, of a payout or of a batch in all.
+
+    `above` is the limit; None: nobody has to. A batch's total may be beyond what one amount can hold.
+    """
+    return above is not None and units > above.units
+
+
 class PolicyDecision(BaseModel):
     """What a version of the policy said of a payout, and when. `stage` is `accepted` or `handed_over`."""
 
@@ -63,14 +71,12 @@ class PayoutPolicy:
 
         The day's limit is not looked at here: it is reserved in the transaction that takes a lane.
         """
-        above = self.four_eyes_above is not None and intent.amount > self.four_eyes_above
-        why = (
-            f"{intent.amount.brief} is above the four-eyes limit of {self.four_eyes_above.brief}"
-            if (above and self.four_eyes_above is not None)
-            else None
-        )
+        why = None
+        above = self.four_eyes_above
+        if above is not None and needs_four_eyes(intent.amount.units, above=above):
+            why = f"{intent.amount.brief} is above the four-eyes limit of {above.brief}"
         decision = PolicyDecision(
-            version=version, stage=stage, decided_at=at, allowed=True, needs_approval=above, why=why
+            version=version, stage=stage, decided_at=at, allowed=True, needs_approval=why is not None, why=why
         )
         try:
             self.policy.check(intent)

@@ -41,6 +41,7 @@ from domain.errors import Conflict
 from domain.events import EventType
 from domain.money import Amount
 from domain.payout import EXTERNAL, PayoutMode, PayoutTerms
+from domain.payout_policy import needs_four_eyes
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 
 _PAID: Final = 0
@@ -87,8 +88,8 @@ class BatchRules:
 
     def lacks_approval(self, batch: Batch) -> bool:
         """Whether another person has to agree: the limit may have been lowered since the batch was accepted."""
-        above = self.four_eyes_above
-        return above is not None and batch.amount_units > above.units and batch.approved_by is None
+        above = needs_four_eyes(batch.amount_units, above=self.four_eyes_above)
+        return above and batch.approved_by is None
 
     def signed_outside(self, signer: str | None) -> bool:
         """Whether somebody outside signs for a batch that names this signer, or nobody."""
