@@ -27,6 +27,7 @@ from adapters.stellar.accounts import SponsoredAccounts
 from adapters.stellar.lanes import LaneKeys, Lanes
 from adapters.stellar.rpc import Rpc
 from adapters.temporal.search_attributes import SEARCH_ATTRIBUTES
+from cli.database import open_database
 from cli.doctor_ledger import LedgerCheck
 from cli.doctor_signer import SignerCheck
 from cli.findings import Findings, Level
@@ -43,8 +44,7 @@ async def examine(settings: Settings) -> Findings:
     findings = Findings()
     for note in settings.notes:
         findings.warn("settings", note, "Set it as you mean it, or leave it so.")
-    database = Database(settings.database_url.get_secret_value(), connections_max=2)
-    try:
+    async with open_database(settings) as database:
         async with Rpc(settings.stellar_soroban_rpc_url) as rpc:
             ledger = LedgerCheck(settings, rpc, findings)
             await ledger.run()
@@ -56,8 +56,6 @@ async def examine(settings: Settings) -> Findings:
                 await findings.attempt("lanes", lambda: _lanes(settings, database, rpc, findings))
         await findings.attempt("temporal", lambda: _temporal(settings, findings))
         await _mail(settings, findings)
-    finally:
-        await database.close()
     return findings
 
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.table import Table
 
-from adapters.database.engine import Database
 from adapters.database.payout_stats import PaymentKind, PayoutStats, Spread, Waiting, payout_stats
+from cli.database import open_database
 from domain.money import Amount
 from settings import Settings
 
@@ -16,12 +16,8 @@ from settings import Settings
 async def show_stats(settings: Settings, console: Console, *, kind: PaymentKind, hours: int, as_json: bool) -> int:
     """Read and show."""
     at = datetime.now(UTC)
-    database = Database(settings.database_url.get_secret_value(), connections_max=2)
-    try:
-        async with database.begin() as connection:
-            found = await payout_stats(connection, kind=kind, since=at - timedelta(hours=hours), at=at)
-    finally:
-        await database.close()
+    async with open_database(settings) as database, database.begin() as connection:
+        found = await payout_stats(connection, kind=kind, since=at - timedelta(hours=hours), at=at)
     if as_json:
         console.print_json(data=found.model_dump(mode="json"))
     else:

@@ -11,9 +11,9 @@ from typing import Final
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from adapters.database.engine import Database
 from adapters.database.people import add_person, caller_of, find_person, make_key
 from adapters.database.registry import Operator, Site, put_operator, put_site, site_or_none
+from cli.database import open_database
 from cli.deploy import Deployed
 from cli.supervision import write_private
 from domain.people import Role
@@ -46,18 +46,14 @@ async def register_locally(settings: Settings, directory: Path, deployed: Deploy
     Raises:
         Unavailable: the database does not answer.
     """
-    database = Database(settings.database_url.get_secret_value(), connections_max=1)
-    try:
-        async with database.begin() as connection:
-            keys = LocalKeys(
-                await _key(connection, directory, ADMINISTRATOR, Role.ADMINISTRATOR, "admin_api_key"),
-                await _key(connection, directory, APPROVER, Role.FINANCE, "approver_api_key"),
-            )
-            if deployed is not None:
-                await _register_site(connection, deployed)
-        return keys
-    finally:
-        await database.close()
+    async with open_database(settings) as database, database.begin() as connection:
+        keys = LocalKeys(
+            await _key(connection, directory, ADMINISTRATOR, Role.ADMINISTRATOR, "admin_api_key"),
+            await _key(connection, directory, APPROVER, Role.FINANCE, "approver_api_key"),
+        )
+        if deployed is not None:
+            await _register_site(connection, deployed)
+    return keys
 
 
 async def _key(connection: AsyncConnection, directory: Path, name: str, role: Role, file: str) -> str:

@@ -7,22 +7,18 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
-from adapters.database.engine import Database
 from adapters.stellar.payment_audit import PaymentAudit
 from adapters.stellar.rpc import Rpc
+from cli.database import open_database
 from domain.reconciliation import Difference, Reconciliation, units
 from settings import Settings
 
 
 async def reconcile_payments(settings: Settings, console: Console, *, everything: bool, as_json: bool) -> int:
     """Compare and show; 1 where they differ."""
-    database = Database(settings.database_url.get_secret_value(), connections_max=2)
-    try:
-        async with Rpc(settings.stellar_soroban_rpc_url) as rpc:
-            audit = PaymentAudit(database=database, rpc=rpc, contracts=settings.paying_contracts)
-            found = await audit.compare(everything=everything)
-    finally:
-        await database.close()
+    async with open_database(settings) as database, Rpc(settings.stellar_soroban_rpc_url) as rpc:
+        audit = PaymentAudit(database=database, rpc=rpc, contracts=settings.paying_contracts)
+        found = await audit.compare(everything=everything)
     if as_json:
         console.print_json(data={"same": found.same, **found.model_dump(mode="json")})
     else:

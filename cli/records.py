@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from getpass import getuser
 
@@ -15,12 +14,12 @@ from adapters.database import people as people_book
 from adapters.database import switches
 from adapters.database.audit import seal, verify
 from adapters.database.custody import rewrap
-from adapters.database.engine import Database
 from adapters.database.heads import HeadBook
 from adapters.database.migrate import pending, upgrade
 from adapters.database.settlements import SettlementBook
 from adapters.stellar.reconcile import Reconciler
 from adapters.stellar.rpc import Rpc
+from cli.database import open_database
 from domain.errors import NotFound
 from domain.people import Role, Scope
 from settings import Settings
@@ -34,18 +33,9 @@ def actor() -> str:
         return "cli"
 
 
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings.database_url.get_secret_value(), connections_max=2)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 async def freeze(settings: Settings, console: Console, reason: str) -> int:
     """Stop all sending."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         changed = await switches.freeze(connection, by=actor(), reason=reason, at=datetime.now(UTC))
         standing = await switches.frozen(connection)
     if standing is None:
@@ -61,7 +51,7 @@ async def freeze(settings: Settings, console: Console, reason: str) -> int:
 
 async def thaw(settings: Settings, console: Console, reason: str) -> int:
     """Let sending go on."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         changed = await switches.thaw(connection, by=actor(), reason=reason, at=datetime.now(UTC))
     console.print("Thawed: sending goes on." if changed else "Nothing was frozen.")
     return 0
@@ -72,7 +62,7 @@ async def make_key(
 ) -> int:
     """Make an API key; its text is printed once."""
     expires_at = datetime.now(UTC) + timedelta(days=days) if days is not None else None
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         found = await people_book.find_person(connection, person)
         if found is None:
             raise NotFound(f"there is nobody named {person!r}; `holdfast people add` first")
@@ -93,7 +83,7 @@ async def make_key(
 
 async def list_keys(settings: Settings, console: Console) -> int:
     """Show all keys, without their secrets."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         names = {person.id: person.name for person in await people_book.list_people(connection)}
         keys = await people_book.list_keys(connection)
     table = Table("id", "begins", "person", "label", "last used", "standing")
@@ -121,7 +111,7 @@ async def list_keys(settings: Settings, console: Console) -> int:
 
 async def revoke_key(settings: Settings, console: Console, key_id: str) -> int:
     """End a key."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         key = await people_book.revoke_key(connection, key_id, by=actor(), at=datetime.now(UTC))
     console.print(f"{key.id} is revoked.", highlight=False)
     return 0
@@ -131,7 +121,7 @@ async def add_person(
     settings: Settings, console: Console, *, name: str, roles: Sequence[Role], email: str | None
 ) -> int:
     """Add a named person."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         person = await people_book.add_person(connection, name=name, roles=roles, by=actor(), email=email)
     console.print(f"{person.id} {person.name}: {', '.join(person.roles)}", highlight=False)
     return 0
@@ -139,7 +129,7 @@ async def add_person(
 
 async def list_people(settings: Settings, console: Console) -> int:
     """Show everybody."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         everybody = await people_book.list_people(connection)
     table = Table("id", "name", "e-mail", "roles")
     for person in everybody:
@@ -155,7 +145,7 @@ async def rewrap_custody(settings: Settings, console: Console) -> int:
         console.print("CUSTODY_KEYS is not set: nothing is kept under it.", style="bold red")
         return 1
     custody = Custody(ring.keys, current=ring.current, tenant=settings.holdfast_deployment)
-    async with _database(settings) as database:
+    async with open_database(settings) as database:
         found = await rewrap(database, custody, current=ring.current, by=actor())
     for name, count in (("wallet keys", found.wallets), ("webhook secrets", found.webhooks)):
         console.print(f"{count} {name} are wrapped by {ring.current!r} now.", highlight=False)
@@ -171,7 +161,7 @@ async def rewrap_custody(settings: Settings, console: Console) -> int:
 
 async def verify_audit(settings: Settings, console: Console) -> int:
     """Seal what is new, then walk the chain of the whole audit log."""
-    async with _database(settings) as database:
+    async with open_database(settings) as database:
         async with database.begin() as connection:
             while await seal(connection):
                 pass
@@ -195,7 +185,7 @@ def migrate(settings: Settings, console: Console) -> int:
 
 async def reconcile(settings: Settings, console: Console) -> int:
     """Rebuild pins and outcomes from the ledger after a restore; sending begins again."""
-    async with _database(settings) as database, Rpc(settings.stellar_soroban_rpc_url) as rpc:
+    async with open_database(settings) as database, Rpc(settings.stellar_soroban_rpc_url) as rpc:
         found = await Reconciler(
             database=database,
             rpc=rpc,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.database import webhook_endpoints
-from adapters.database.engine import Database
+from cli.database import open_database
 from cli.records import actor
 from domain.errors import InvalidInput
 from domain.events import EventType
@@ -23,18 +22,9 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _TIME: Final = "%Y-%m-%d %H:%M"
 
 
-@asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    database = Database(settings.database_url.get_secret_value(), connections_max=2)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 async def list_webhooks(settings: Settings, console: Console) -> int:
     """Show all endpoints."""
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         endpoints = await webhook_endpoints.list_endpoints(connection)
     table = Table("id", "url", "events", "last sent", "standing")
     table.columns[0].no_wrap = True  # it is what `webhooks replay` takes
@@ -72,7 +62,7 @@ async def replay_webhook(
         raise InvalidInput("--event goes with --since")
     now = datetime.now(UTC)
     types = frozenset(_type(name) for name in names)
-    async with _database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.begin() as connection:
         endpoint = await webhook_endpoints.find_endpoint(connection, endpoint_id)
         count = await webhook_endpoints.replay(
             connection,
