@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, get_args
 
-import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -40,6 +39,7 @@ from api.fields import Body
 from api.once import IdempotencyKey, Once
 from api.problems import FieldError, may_answer, problem
 from api.tables import plain_cell
+from api.waking import awake
 from domain.batch import (
     BATCH_ID_PATTERN,
     Batch,
@@ -58,7 +58,6 @@ from domain.payout_request import KEY_RIGHT
 from domain.people import Caller, Scope
 from domain.settlement import SigningMode
 
-_log = structlog.get_logger("api.batches")
 router: Final = APIRouter(prefix="/api/v1/batches", tags=["batches"])
 Reader = Annotated[Caller, Depends(needs(Scope.PAYOUTS_READ))]
 Writer = Annotated[Caller, Depends(needs(Scope.PAYOUTS_WRITE))]
@@ -538,18 +537,12 @@ async def act(deps: Parts, caller: Controller, batch_id: BatchId, action: BatchA
 
 
 async def _changed(deps: Deps, batch: Batch) -> Response:
-    awake = await _awake(deps, batch.batch_id)
-    return ExactJSONResponse(batch_view(batch), 200 if awake else 202)
+    woken = await _awake(deps, batch.batch_id)
+    return ExactJSONResponse(batch_view(batch), 200 if woken else 202)
 
 
 async def _awake(deps: Deps, batch_id: str) -> bool:
-    """Begin or wake the story; False where Temporal does not answer, and the sweeper will."""
-    try:
-        await _configured(deps).stories.batch_changed(batch_id)
-    except Unavailable as error:
-        _log.warning("left to the sweeper", batch=batch_id, reason=error.message)
-        return False
-    return True
+    return await awake(_configured(deps).stories.batch_changed(batch_id), batch=batch_id)
 
 
 async def _audit(

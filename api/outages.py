@@ -6,7 +6,6 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-import structlog
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,13 +22,13 @@ from api.fields import Body, Instant, OutageId, Text, WalletAddress
 from api.once import IdempotencyKey, Once
 from api.problems import may_answer
 from api.views import OutagesView, OutageView, SlaStatusView, outage_view, sla_status_view
-from domain.errors import InvalidInput, Unavailable
+from api.waking import awake
+from domain.errors import InvalidInput
 from domain.outage import Outage, OutageStatus
 from domain.people import Caller, Scope
 from domain.sla import Severity
 from domain.sla_payment import strange_wallets
 
-_log = structlog.get_logger("api.outages")
 router: Final = APIRouter(prefix="/api/v1", tags=["outages"])
 sla_router: Final = APIRouter(prefix="/api/v1", tags=["sla"])
 Reader = Annotated[Caller, Depends(needs(Scope.OUTAGES_READ))]
@@ -120,7 +119,7 @@ async def report_outage(
         else:
             outage, status = await _report(deps, connection, caller, body, now), 201
             await once.made(outage.outage_id)
-    if not outage.ended and not await _wake(deps, outage):
+    if not outage.ended and not await _awake(deps, outage):
         status = 202
     return ExactJSONResponse(
         outage_view(deps, outage), status, headers={"Location": f"/api/v1/outages/{outage.outage_id}"}
@@ -152,25 +151,20 @@ async def _report(
     return outage
 
 
-async def _wake(deps: Deps, outage: Outage) -> bool:
-    """Wake the story; False where Temporal does not answer, and the sweeper will."""
-    try:
-        await deps.stories.outage_changed(
-            outage.outage_id,
-            summary=f"{outage.outage_id} · {outage.severity} · {outage.site_name}",
-            severity=outage.severity,
-            operator_id=outage.operator_id,
-        )
-    except Unavailable as error:
-        _log.warning("left to the sweeper", outage=outage.outage_id, reason=error.message)
-        return False
-    return True
+async def _awake(deps: Deps, outage: Outage) -> bool:
+    waking = deps.stories.outage_changed(
+        outage.outage_id,
+        summary=f"{outage.outage_id} · {outage.severity} · {outage.site_name}",
+        severity=outage.severity,
+        operator_id=outage.operator_id,
+    )
+    return await awake(waking, outage=outage.outage_id)
 
 
 async def changed(deps: Deps, outage: Outage) -> Response:
     """Wake the story of a changed outage and answer: 200, or 202 where the sweeper will wake it."""
-    awake = await _wake(deps, outage)
-    return ExactJSONResponse(outage_view(deps, outage), 200 if awake else 202)
+    woken = await _awake(deps, outage)
+    return ExactJSONResponse(outage_view(deps, outage), 200 if woken else 202)
 
 
 CHANGED: Final[dict[int | str, dict[str, Any]]] = {

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-import structlog
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,13 +23,13 @@ from api.once import IdempotencyKey
 from api.payout_request import CreatePayout, understood
 from api.payout_views import CreatedPayout, PayoutsView, PayoutView, PayoutWhyView, payout_view
 from api.problems import may_answer
-from domain.errors import NotFound, Refused, Unavailable
+from api.waking import awake
+from domain.errors import NotFound, Refused
 from domain.payout import Payout, PayoutMode, PayoutPhase, Waits, waits_for
 from domain.payout_request import PAYOUT_ID_PATTERN, PayoutRequest
 from domain.people import Caller, Scope
 from domain.settlement import SettlementStatus
 
-_log = structlog.get_logger("api.payouts")
 router: Final = APIRouter(prefix="/api/v1/payouts", tags=["payouts"])
 Reader = Annotated[Caller, Depends(needs(Scope.PAYOUTS_READ))]
 Writer = Annotated[Caller, Depends(needs(Scope.PAYOUTS_WRITE))]
@@ -64,7 +62,7 @@ async def create_payout(deps: Parts, caller: Writer, body: CreatePayout, key: Id
     request = understood(deps, body, key)
     payout, new = await _accept(deps, caller, request)
     status = 201 if new else 200
-    if not payout.ended and not await _awake(payout, lambda: deps.payouts.stories.payout_accepted(payout)):
+    if not payout.ended and not await awake(deps.payouts.stories.payout_accepted(payout), payout=payout.payout_id):
         status = 202
     if payout.mode is not PayoutMode.QUEUED:
         payout = await _built(deps, payout, wait=status != 202)
@@ -133,16 +131,6 @@ async def _created(deps: Deps, payout: Payout) -> CreatedPayout:
         signing_request=f"/api/v1/payouts/{payout.payout_id}/signing-request" if waits else None,
         transaction=payout_view(deps, payout, at=datetime.now(UTC)),
     )
-
-
-async def _awake(payout: Payout, begin: Callable[[], Awaitable[None]]) -> bool:
-    """Begin or wake the story; False where Temporal does not answer, and the sweeper will."""
-    try:
-        await begin()
-    except Unavailable as error:
-        _log.warning("left to the sweeper", payout=payout.payout_id, reason=error.message)
-        return False
-    return True
 
 
 class ListedPayouts(Body):
@@ -259,8 +247,8 @@ async def approve(deps: Parts, caller: Approver, payout_id: PayoutId) -> Respons
     async with deps.database.begin() as connection:
         payout = await deps.payouts.book.approve(connection, payout_id, by=caller.id, at=now)
         await _audit(connection, caller, "payout.approve", payout_id)
-    awake = await _awake(payout, lambda: deps.payouts.stories.payout_changed(payout_id))
-    return ExactJSONResponse(payout_view(deps, payout, at=now), 200 if awake else 202)
+    woken = await awake(deps.payouts.stories.payout_changed(payout_id), payout=payout_id)
+    return ExactJSONResponse(payout_view(deps, payout, at=now), 200 if woken else 202)
 
 
 @router.post("/{payout_id}/retry", response_model=PayoutWhyView, responses=_ACTED)
@@ -297,8 +285,8 @@ async def act(deps: Parts, caller: Controller, payout_id: PayoutId, action: Acti
 
 async def _acted(deps: Deps, payout: Payout) -> Response:
     # One that this ended too: its story still waits, and wakes the one behind it.
-    awake = await _awake(payout, lambda: deps.payouts.stories.payout_changed(payout.payout_id))
-    return ExactJSONResponse(await _why(deps, payout), 200 if awake else 202)
+    woken = await awake(deps.payouts.stories.payout_changed(payout.payout_id), payout=payout.payout_id)
+    return ExactJSONResponse(await _why(deps, payout), 200 if woken else 202)
 
 
 async def _audit(connection: AsyncConnection, caller: Caller, action: str, payout_id: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final
 
-import structlog
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field, RootModel
 from starlette.responses import Response
@@ -20,10 +19,10 @@ from api.exact import ExactJSONResponse, MoneyNumber, money
 from api.fields import Body, WalletAddress
 from api.once import IdempotencyKey, Once
 from api.problems import may_answer
-from domain.errors import Refused, Unavailable
+from api.waking import awake
+from domain.errors import Refused
 from domain.people import Caller, Scope
 
-_log = structlog.get_logger("api.wallets")
 router: Final = APIRouter(prefix="/api/v1/wallets", tags=["wallets"])
 Reader = Annotated[Caller, Depends(needs(Scope.WALLETS_READ))]
 Writer = Annotated[Caller, Depends(needs(Scope.WALLETS_WRITE))]
@@ -89,11 +88,8 @@ async def create_wallet(
         await once.made(body.user_id)
     status = 201 if new else 200
     if wallet.status == "accepted":
-        try:
-            await deps.wallet_stories.wallet_requested(body.user_id)
-        except Unavailable as error:
-            _log.warning("left to the sweeper", user_id=body.user_id, reason=error.message)
-            status = 202
+        woken = await awake(deps.wallet_stories.wallet_requested(body.user_id), user_id=body.user_id)
+        status = status if woken else 202
     return ExactJSONResponse(_view(deps, wallet), status)
 
 
