@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
 
 from api import (
+    batch_sending,
     batches,
     events,
     health,
@@ -56,7 +57,7 @@ def create_app(deps: Deps) -> FastAPI:
         Bounds,
         body_bytes_max=deps.options.body_bytes_max,
         metrics=HttpMetrics(deps.registry),
-        uploads=dict.fromkeys(batches.UPLOADS, file_bytes_max),
+        uploads=dict.fromkeys(batch_sending.UPLOADS, file_bytes_max),
     )
     for routes in (
         outages.router,
@@ -66,6 +67,8 @@ def create_app(deps: Deps) -> FastAPI:
         payout_stats.router,
         signing.router,
         payouts.router,
+        # Before what takes any word for a batch's id or an action.
+        batch_sending.router,
         batches.router,
         wallets.router,
         registry.router,
