@@ -83,12 +83,7 @@ class LedgerCheck:
     async def _clock(self) -> None:
         head = await self._rpc.latest_ledger()
         self._ledger = head.sequence
-        first = max(2, head.sequence - 10)
-        if head.sequence > first:
-            heads, _ = await self._rpc.ledgers(first, limit=10)
-            if len(heads) > 1:
-                spent = (heads[-1].closed_at - heads[0].closed_at).total_seconds()
-                self._close_seconds = max(0.05, spent / (len(heads) - 1))
+        self._close_seconds = await self._rpc.close_seconds(head) or self._close_seconds
         behind = datetime.now(UTC) - head.closed_at
         words = f"ledger {head.sequence} closed {behind.total_seconds():.0f} s ago by the local clock"
         mend = "Set the clock by NTP; or the ledger is stalled: look at STELLAR_SOROBAN_RPC_URL."

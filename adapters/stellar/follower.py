@@ -25,7 +25,6 @@ _HEADS_KEPT: Final = 1_000
 _LEDGERS_A_PAGE: Final = 50
 _POLL_SECONDS_MIN: Final = 0.05
 _STALLED_SECONDS: Final = 60.0
-_LEDGERS_MEASURED: Final = 20
 _LAG_LOOKS: Final = 20
 _LAG_PAUSE_SECONDS: Final = 0.5
 
@@ -174,12 +173,10 @@ class Follower:
 
     async def _measure_interval(self, latest: LedgerHead) -> None:
         """How long ledgers took of late; a young ledger, which has none, is taken to close each second."""
-        start = max(1, latest.sequence - _LEDGERS_MEASURED)
         with suppress(HoldfastError):
-            heads, _ = await self._rpc.ledgers(start, limit=_LEDGERS_MEASURED)
-            if len(heads) > 1:
-                passed = (heads[-1].closed_at - heads[0].closed_at).total_seconds()
-                self._interval_seconds = min(10.0, max(0.05, passed / (len(heads) - 1)))
+            seconds = await self._rpc.close_seconds(latest)
+            if seconds is not None:
+                self._interval_seconds = min(10.0, seconds)
 
     async def _went_back(self, known: tuple[int, str, str], latest: LedgerHead) -> str | None:
         sequence, known_hash, passphrase = known

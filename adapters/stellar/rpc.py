@@ -24,6 +24,8 @@ _PAGE_MAX: Final = 200
 """`getTransactions` and `getLedgers` answer at most so many rows a page (stellar-rpc)."""
 _EVENTS_MAX: Final = 10_000
 """`getEvents` answers at most so many (stellar-rpc)."""
+_LEDGERS_MEASURED: Final = 20
+"""Enough to even out a slow close, and far within any node's retention."""
 _INVALID_REQUEST_CODES: Final = frozenset({-32600, -32601, -32602})
 
 
@@ -255,6 +257,20 @@ class Rpc:
                 )
             )
         return tuple(heads), int(answer["latestLedger"])
+
+    async def close_seconds(self, newest: LedgerHead) -> float | None:
+        """How long a ledger took of late, at least 0.05 s; None where there are too few to say.
+
+        Raises:
+            Refused: the node keeps no twenty ledgers.
+        """
+        # The first ledger was made, and not closed at its time.
+        first = min(newest.sequence, max(2, newest.sequence - _LEDGERS_MEASURED))
+        heads, _ = await self.ledgers(first, limit=_LEDGERS_MEASURED)
+        if len(heads) < 2:
+            return None
+        passed = (heads[-1].closed_at - heads[0].closed_at).total_seconds()
+        return max(0.05, passed / (len(heads) - 1))
 
     async def ledger_entries(self, keys: Sequence[xdr.LedgerKey | str]) -> LedgerEntries:
         """Entries by key, all of one ledger. Archived entries are there; expired temporary ones are not."""
