@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
-from typing import Final
 
 import structlog
 import uvloop
@@ -15,9 +13,8 @@ import uvloop
 from domain.errors import HoldfastError
 from settings import SettingsError, load_settings
 from settings.telemetry import set_up_logging
+from workers.collector import set_collector
 from workers.main import run_worker
-
-_GC_ALLOCATIONS: Final = 50_000
 
 
 def main() -> int:
@@ -25,9 +22,7 @@ def main() -> int:
     try:
         settings = load_settings()
         set_up_logging(settings, process="worker")
-        # What was imported stays: a collector that looks at it every 700 allocations takes a tenth of the worker.
-        gc.freeze()
-        gc.set_threshold(_GC_ALLOCATIONS)
+        set_collector()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run_worker(settings))
     except SettingsError as error:

@@ -45,6 +45,13 @@ _GRACE: Final = timedelta(seconds=3)
 _STICKY_MAX: Final = timedelta(seconds=5)
 _WALLETS_AT_ONCE: Final = 20
 _RECORDS_AT_ONCE: Final = 20
+_STORIES_KEPT: Final = 500
+"""Stories of payments that a worker keeps in memory, at 85 KB each; the one that slept longest goes first.
+
+One that waits hours for a person is played again from its dozen events when word comes. One in flight must not be,
+so at least twice as many are kept as can be: those that go on, and those that only just begin.
+"""
+_OTHER_STORIES_KEPT: Final = 100
 
 
 def temporal_workers(
@@ -90,12 +97,14 @@ def temporal_workers(
     def slots(lanes: int) -> int:
         return max(1, lanes // settings.holdfast_workers)
 
+    interactive = slots(settings.lanes_interactive)
     return (
         Worker(
             client,
             task_queue=STORIES,
             activities=stories,
             max_concurrent_activities=_WALLETS_AT_ONCE,
+            max_cached_workflows=_OTHER_STORIES_KEPT,
             **storytelling,
             **common,
         ),
@@ -105,7 +114,8 @@ def temporal_workers(
             client,
             task_queue=SETTLE_INTERACTIVE,
             activities=[settlements.settle, *records],
-            max_concurrent_activities=slots(settings.lanes_interactive),
+            max_concurrent_activities=interactive,
+            max_cached_workflows=max(_STORIES_KEPT, 2 * interactive),
             **storytelling,
             **common,
         ),

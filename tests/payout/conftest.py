@@ -198,9 +198,9 @@ def _deps(settings: Settings, database: Database, engine: Engine, temporal: Temp
 
 @asynccontextmanager
 async def working(
-    settings: Settings, database: Database, engine: Engine, temporal: Temporal
+    settings: Settings, database: Database, engine: Engine, temporal: Temporal, *, stories_kept: int = 1_000
 ) -> AsyncIterator[None]:
-    """A worker that plays payouts."""
+    """A worker that plays payouts, and keeps so many of their stories in memory."""
     desk = PayoutDesk(
         database,
         engine.book,
@@ -215,6 +215,7 @@ async def working(
             task_queue=SETTLE_INTERACTIVE,
             workflows=[PayoutStory],
             activities=[engine.activities.settle, acts.take_stock, acts.next_in_order],
+            max_cached_workflows=stories_kept,
             interceptors=[TranslateFailures()],
         ),
         Worker(
@@ -234,6 +235,7 @@ async def open_street(
     temporal: Temporal,
     *,
     worker: bool = True,
+    stories_kept: int = 1_000,
     settings: Settings | None = None,
     **changes: object,
 ) -> AsyncIterator[Street]:
@@ -258,7 +260,9 @@ async def open_street(
                 street.clients[role] = client
         try:
             if worker:
-                await stack.enter_async_context(working(settings, database, engine, temporal))
+                await stack.enter_async_context(
+                    working(settings, database, engine, temporal, stories_kept=stories_kept)
+                )
             yield street
         finally:
             stop.set()

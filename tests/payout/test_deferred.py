@@ -199,3 +199,23 @@ async def test_a_signature_reaches_a_payout_whose_story_temporal_has_lost(outsid
     )
     assert answered.status_code == 200, answered.text
     await outside.until(payout_id, "confirmed")
+
+
+async def test_a_signature_reaches_a_payout_whose_story_the_worker_let_go_of(
+    world: World, database: Database, temporal: WorkflowEnvironment
+) -> None:
+    changed: dict[str, Any] = {"payouts_sign_with_hot_key": False, "stories_kept": 1}
+    async with open_street(world, database, temporal.client, **changed) as street:
+        answers = [await street.post(signing="auth_entry") for _ in range(3)]
+        payout_id = answers[0]["transaction"]["id"]
+        request = (await street.finance.get(f"/api/v1/payouts/{payout_id}/signing-request")).json()
+        signature = base64.b64encode(world.pool.sign(bytes.fromhex(request["hash"]))).decode()
+        answered = await street.finance.post(
+            f"/api/v1/payouts/{payout_id}/signature",
+            json={"signatures": [{"signer": world.pool.public_key, "signature": signature}]},
+        )
+        assert answered.status_code == 200, answered.text
+        assert (await street.until(payout_id, "confirmed"))["attempts"] == 1
+        history = await street.handle(payout_id).fetch_history()
+        failed = [event for event in history.events if event.HasField("workflow_task_failed_event_attributes")]
+        assert not failed, "it was played again as it went"
