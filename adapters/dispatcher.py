@@ -28,6 +28,7 @@ _log = structlog.get_logger("dispatcher")
 _POLL: Final = 0.25
 _MARK_EVERY_SECONDS: Final = 1.0
 _SEAL_EVERY: Final = timedelta(seconds=1)
+_SEAL_WHOLE_EVERY: Final = timedelta(minutes=10)
 _BACK_OFF_FIRST_SECONDS: Final = 2.0
 _BACK_OFF_MAX_SECONDS: Final = 3600.0
 
@@ -57,7 +58,7 @@ class Dispatcher:
         self._custody = custody
         self._explorer_url = explorer_url.rstrip("/")
         self._api_url = api_url.rstrip("/")
-        self._sealed_at = datetime.min.replace(tzinfo=UTC)
+        self._sealed_at = self._sealed_whole_at = datetime.min.replace(tzinfo=UTC)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send until `stop`; a database that is away is waited for."""
@@ -85,8 +86,11 @@ class Dispatcher:
         now = datetime.now(UTC)
         if now - self._sealed_at >= _SEAL_EVERY:
             self._sealed_at = now
+            whole = now - self._sealed_whole_at >= _SEAL_WHOLE_EVERY
+            if whole:
+                self._sealed_whole_at = now
             async with self._database.begin() as connection:
-                await audit.seal(connection)
+                await audit.seal(connection, whole=whole)
         return placed or bool(due)
 
     async def _deliver(self, due: Sequence[Delivery]) -> None:

@@ -11,7 +11,7 @@ import json
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Row, func, insert, select
+from sqlalchemy import Row, Select, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.audit_tables import audit_log, audit_seals
@@ -19,6 +19,8 @@ from adapters.database.audit_tables import audit_log, audit_seals
 _SEALING: Final = 0x486F6C646661_02
 _GENESIS: Final = "0" * 64
 _BATCH: Final = 500
+_LATE: Final = 1_000
+"""Entries: how far a transaction that takes long may fall behind before only a look at the whole log finds it."""
 
 
 class ChainReport(BaseModel):
@@ -41,18 +43,21 @@ async def record(
     )
 
 
-async def seal(connection: AsyncConnection) -> int:
-    """Chain entries that have no seal yet; how many, and 0 where another process is at it."""
+async def seal(connection: AsyncConnection, *, whole: bool = False) -> int:
+    """Chain entries that have no seal yet; how many, and 0 where another process is at it.
+
+    It looks at the newest entries only, since the log never ends; with `whole` at all of them, for one whose
+    transaction committed so late that more than `_LATE` younger ones were sealed before it.
+    """
     if not (await connection.execute(select(func.pg_try_advisory_xact_lock(_SEALING)))).scalar_one():
         return 0
     last = (
         await connection.execute(select(audit_seals).order_by(audit_seals.c.position.desc()).limit(1))
     ).one_or_none()
     position, before = (last.position, last.hash) if last else (0, _GENESIS)
-    sealed = select(audit_seals.c.audit_id).where(audit_seals.c.audit_id == audit_log.c.id).exists()
-    rows = (
-        await connection.execute(select(audit_log).where(~sealed).order_by(audit_log.c.id).limit(_BATCH))
-    ).all()
+    known = select(audit_seals.c.audit_id).where(audit_seals.c.position == position - _LATE)
+    after = 0 if whole else (await connection.execute(known)).scalar_one_or_none() or 0
+    rows = (await connection.execute(_unsealed(after))).all()
     seals = []
     for row in rows:
         position += 1
@@ -61,6 +66,15 @@ async def seal(connection: AsyncConnection) -> int:
     if seals:
         await connection.execute(insert(audit_seals), seals)
     return len(seals)
+
+
+def _unsealed(after: int) -> Select[Any]:
+    """Entries without a seal whose id is above `after`."""
+    # The bound is said of both tables: PostgreSQL does not conclude it of one from the other.
+    seals = select(audit_seals.c.audit_id).where(
+        audit_seals.c.audit_id == audit_log.c.id, audit_seals.c.audit_id > after
+    )
+    return select(audit_log).where(audit_log.c.id > after, ~seals.exists()).order_by(audit_log.c.id).limit(_BATCH)
 
 
 async def verify(connection: AsyncConnection) -> ChainReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from stellar_sdk import Keypair
 
 from adapters.custody import Custody
@@ -54,6 +55,50 @@ async def test_whoever_gets_around_the_triggers_is_named_at_the_first_broken_lin
     async with database.begin() as connection:
         report = await audit.verify(connection)
     assert (report.broken_at, report.why) == (1, "the entry is missing")
+
+
+async def many_more(database: Database, count: int) -> None:
+    async with database.begin() as connection:
+        entries = (
+            "INSERT INTO audit_log (actor, action, subject) SELECT 'p', 'a', 's' FROM generate_series(1, :count)"
+        )
+        await connection.execute(text(entries), {"count": count})
+        while await audit.seal(connection):
+            pass
+
+
+@pytest.mark.parametrize(("others", "whole"), [(5, False), (1_500, True)])
+async def test_an_entry_that_commits_after_younger_ones_were_sealed_is_sealed_too(
+    database: Database, others: int, whole: bool
+) -> None:
+    async with database.begin() as late:
+        await audit.record(late, actor="person:1", action="late", subject="outage:OUT001")
+        await many_more(database, others)
+    async with database.begin() as connection:
+        assert await audit.seal(connection, whole=whole) == 1
+        report = await audit.verify(connection)
+    assert (report.sealed, report.unsealed, report.broken_at) == (others + 1, 0, None)
+
+
+async def test_a_look_for_what_is_not_sealed_does_not_read_the_whole_log(database: Database) -> None:
+    await many_more(database, 12_000)
+    async with database.engine.connect() as connection:
+        autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await autocommit.execute(text("VACUUM ANALYZE audit_log, audit_seals"))
+    async with database.begin() as connection:
+        read_before = await rows_read(connection)
+        assert await audit.seal(connection) == 0
+        assert await rows_read(connection) - read_before < 4_000
+
+
+async def rows_read(connection: AsyncConnection) -> int:
+    """Rows of log and seals that this transaction has read so far, by table or by index."""
+    relations = "'audit_log'::regclass, 'audit_seals'::regclass"
+    query = (
+        "SELECT sum(pg_stat_get_xact_tuples_returned(oid)) FROM pg_class"
+        f" WHERE oid IN ({relations}) OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid IN ({relations}))"
+    )
+    return int((await connection.execute(text(query))).scalar_one())
 
 
 OLD, NEW = b"o" * 32, b"n" * 32
