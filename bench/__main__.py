@@ -58,7 +58,7 @@ def main() -> int:
         type=int,
         action="append",
         metavar="N",
-        help="how many unsigned payouts there are when memory and answers are looked at (1000; 20000 takes long)",
+        help="how many unsigned payouts there are when memory and answers are looked at (1000, 3000)",
     )
     arguments = parser.parse_args()
     unknown = set(arguments.scenarios) - set(available)

@@ -31,8 +31,11 @@ LANES: Final = 200
 CLOSE_MS: Final = 1000
 PUBLIC_CLOSE_MS: Final = 5000
 """About what the public network takes."""
-WAITING: Final = (1_000,)
+WAITING: Final = (1_000, 3_000)
 """How many wait for a signature when memory and `why` are looked at; `--waiting N`, once for each, instead."""
+_MEMORY_TIMES_MAX: Final = 1.25
+"""Of the worker's memory with the most of them to that with the fewest. What is kept of 2,000 more stories than a
+cache is meant to hold would be half as much again; a tenth is the garbage between two looks of the collector."""
 _WARM_UP: Final = 2 * IN_FLIGHT
 _WINDOW: Final = 200
 _WINDOWS: Final = 4
@@ -171,9 +174,25 @@ async def measure(ceiling: ScenarioResult, *, waiting: tuple[int, ...] = WAITING
             )
             for each in left
         ),
+        *_flat(left[0], left[-1]),
     )
     return ScenarioResult(
         "Payouts", "Paid by the payout contract: singly, in a batch, unsigned.", tuple(figures), checks
+    )
+
+
+def _flat(fewest: _Unsigned, most: _Unsigned) -> tuple[Check, ...]:
+    """The aim for the worker's memory, where it was looked at twice."""
+    if fewest is most:
+        return ()
+    times = most.memory_mb / fewest.memory_mb
+    return (
+        Check(
+            f"the worker's memory with {most.number} unsigned at most {_MEMORY_TIMES_MAX} times that with"
+            f" {fewest.number}",
+            times <= _MEMORY_TIMES_MAX,
+            f"{times:.2f}",
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -47,8 +47,11 @@ class Premises:
         """User and system time by process; PostgreSQL's with its children."""
         spent = {}
         for name, process in self.processes().items():
-            family = [process, *process.children(recursive=True)]
-            spent[name] = sum(one.cpu_times().user + one.cpu_times().system for one in family)
+            times = [process.cpu_times()]
+            for child in process.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
+                    times.append(child.cpu_times())
+            spent[name] = sum(one.user + one.system for one in times)
         return spent
 
     def memory_mb(self, name: str) -> float:
