@@ -35,6 +35,10 @@ TEMPORAL_FLAGS: Final = (
     'history.timerProcessorMaxTimeShift="1ms"',
     # Batches share the task queues: fairness keeps one of them from starving another.
     "matching.enableFairness=true",
+    # Four by default, which many machines share out among them. A worker or two do not drain them evenly: what one
+    # has queued is passed by for a minute by what was put in another.
+    "matching.numTaskqueueReadPartitions=1",
+    "matching.numTaskqueueWritePartitions=1",
 )
 """Dynamic configuration of the local Temporal server."""
 
