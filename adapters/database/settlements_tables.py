@@ -85,7 +85,6 @@ settlements: Final = Table(
     Column("submitted_at", _INSTANT),
     Column("confirmed_at", _INSTANT),
     UniqueConstraint("marker_id"),
-    Index("ix_settlements_in_flight", "status", postgresql_where=text("status IN ('submitted', 'unknown')")),
     Index(
         "ix_settlements_waiting_lanes",
         "pin_id",
@@ -107,6 +106,8 @@ settlements: Final = Table(
         "reserved_on",
         postgresql_where=text("reserved_on IS NOT NULL"),
     ),
+    # Room for what is written to a row right after it was made: it stays on its page.
+    postgresql_with={"fillfactor": 70},
     comment="One movement of money each. The id is UNIQUE for good: lock 1 of 4. `pin_id` and `attempt_id` are the"
     " held pin and its newest envelope; `reserved_on` is the day whose limit it counts against until it fails."
     " `request_id` is the live signing request. `entry_until` is the last ledger in which an authorization entry"
