@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Select, Text, Update, bindparam, func, insert, select, update
+from sqlalchemy import BigInteger, Select, Text, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import JSONB, Insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from activities.settlement_parts import Attempt, Envelope, Pin, Send, Settlement
+from adapters.database.settlement_rows import FROZEN_BECAUSE, HALTED_BECAUSE, stopped_by
 from adapters.database.settlements_tables import attempts, lanes, pins, sends, settlements
 from domain.errors import Unavailable
 from domain.settlement import SettlementStatus
@@ -114,6 +115,27 @@ def _attempt() -> ReturningInsert[int]:
 
 
 _ATTEMPT: Final = _attempt()
+_OF_BUILT: Final = ("builds", "pin_id", "request_id", "expires_at", "reserved_on")
+
+
+def _build() -> ReturningUpdate[int | None]:
+    """An envelope, and the settlement that was built of it: one statement."""
+    written = _ATTEMPT.cte("written")
+    built = {name: bindparam(f"built_{name}", type_=settlements.c[name].type) for name in _OF_BUILT}
+    return (
+        update(settlements)
+        .where(settlements.c.id == _ID)
+        .values(
+            status=SettlementStatus.BUILT,
+            waits_for=None,
+            attempt_id=select(written.c.id).scalar_subquery(),
+            **built,
+        )
+        .returning(settlements.c.attempt_id)
+    )
+
+
+_BUILD: Final = _build()
 
 
 async def insert_attempt(
@@ -127,8 +149,9 @@ async def insert_attempt(
     simulated_ledger: int = 0,
     burn: bool = False,
     signed: str | None = None,
+    built: Mapping[str, Any] | None = None,
 ) -> Attempt:
-    """Write an envelope ahead."""
+    """Write an envelope ahead; with `built`, the columns of it, the settlement is built of it."""
     written = {
         "pin_id": pin.id,
         "settlement_id": settlement_id,
@@ -140,7 +163,10 @@ async def insert_attempt(
         "simulated_ledger": simulated_ledger,
         "signed_envelope": signed,
     }
-    inserted = await connection.execute(_ATTEMPT, {f"new_{name}": value for name, value in written.items()})
+    given = {f"new_{name}": value for name, value in written.items()}
+    if built is not None:
+        given |= {"the_id": settlement_id, **{f"built_{name}": built[name] for name in _OF_BUILT}}
+    inserted = await connection.execute(_ATTEMPT if built is None else _BUILD, given)
     return Attempt(
         id=inserted.scalar_one(),
         burn=burn,
@@ -170,8 +196,11 @@ def _send() -> Insert:
 _SEND: Final = _send()
 
 
-def _queue() -> Update:
-    """The signatures, that the lane has signed, the first fee bump, and the settlement queued: one statement."""
+def _queue() -> ReturningUpdate[Any]:
+    """The signatures, that the lane has signed, the first fee bump, and the settlement queued: one statement.
+
+    It gives what stands against sending.
+    """
     signed = (
         update(attempts)
         .where(attempts.c.id == bindparam("the_attempt"))
@@ -182,7 +211,8 @@ def _queue() -> Update:
     )
     pinned = update(pins).where(pins.c.id == bindparam("the_pin")).values(lane_signed=True)
     queued = update(settlements).where(settlements.c.id == _ID).values(status=SettlementStatus.QUEUED)
-    return queued.add_cte(signed.cte("signed"), pinned.cte("pinned"), _SEND.cte("sent"))
+    written = queued.add_cte(signed.cte("signed"), pinned.cte("pinned"), _SEND.cte("sent"))
+    return written.returning(HALTED_BECAUSE, FROZEN_BECAUSE)
 
 
 _QUEUE: Final = _queue()
@@ -205,7 +235,13 @@ async def queue_signed(
     signatures: Mapping[str, bytes],
     send: Send,
 ) -> None:
-    """Write a signed attempt, its signatures by signer and its first fee bump ahead: now the lane has signed."""
+    """Write a signed attempt, its signatures by signer and its first fee bump ahead: now the lane has signed.
+
+    The caller has locked the row to send: so a freeze either is seen here or waits for this transaction.
+
+    Raises:
+        Unavailable: everything is frozen, or the history changed; the transaction is to be rolled back.
+    """
     pin, attempt = settlement.pin, settlement.attempt
     if pin is None or attempt is None:
         raise AssertionError(f"{settlement.id} is sent without a pin")
@@ -214,7 +250,9 @@ async def queue_signed(
         "the_signatures": [signature.hex() for signature in signatures.values()],
         "the_signed": signed_envelope,
     }
-    await connection.execute(_QUEUE, _of_send(settlement.id, attempt.id, send) | signed)
+    queued = await connection.execute(_QUEUE, _of_send(settlement.id, attempt.id, send) | signed)
+    if (stopped := stopped_by(queued.one())) is not None:
+        raise Unavailable(stopped, code="frozen")
 
 
 async def insert_send(connection: AsyncConnection, settlement_id: str, attempt_id: int, send: Send) -> None:

@@ -32,8 +32,8 @@ from domain.why import SettlementFacts
 
 _S = SettlementStatus
 
-_HALTED: Final = select(ledger_head.c.halted_reason).scalar_subquery().label("halted")
-_FROZEN: Final = (
+HALTED_BECAUSE: Final = select(ledger_head.c.halted_reason).scalar_subquery().label("halted")
+FROZEN_BECAUSE: Final = (
     select(deployment.c.reason).where(deployment.c.name == FROZEN).scalar_subquery().label("frozen_reason")
 )
 _LAST_SEND: Final = (
@@ -66,8 +66,8 @@ _VIEW: Final = (
         attempts.c.simulated_ledger,
         attempts.c.signed_envelope,
         _LAST_SEND,
-        _HALTED,
-        _FROZEN,
+        HALTED_BECAUSE,
+        FROZEN_BECAUSE,
     )
     .outerjoin(pins, pins.c.id == settlements.c.pin_id)
     .outerjoin(attempts, attempts.c.id == settlements.c.attempt_id)
@@ -84,7 +84,7 @@ _LOCK_TO_RESERVE: Final = _LOCK.add_columns(
     func.pg_advisory_xact_lock(func.hashtextextended(bindparam("the_day", type_=Text), 0)).label("holds_the_day")
 )
 _LOCK_ALL: Final = select(settlements).where(_AMONG).order_by(settlements.c.id).with_for_update()
-_HALTED_OR_FROZEN: Final = select(_HALTED, _FROZEN)
+_HALTED_OR_FROZEN: Final = select(HALTED_BECAUSE, FROZEN_BECAUSE)
 _RESERVED: Final = select(func.coalesce(func.sum(settlements.c.amount_units), 0)).where(
     settlements.c.payer == bindparam("the_payer"),
     settlements.c.asset == bindparam("the_asset"),
@@ -231,10 +231,11 @@ async def renew_leases(
 
 async def why_stopped(connection: AsyncConnection) -> str | None:
     """Why nothing may be sent now, if anything stands against it."""
-    return _stopped((await connection.execute(_HALTED_OR_FROZEN)).one())
+    return stopped_by((await connection.execute(_HALTED_OR_FROZEN)).one())
 
 
-def _stopped(row: Row[Any]) -> str | None:
+def stopped_by(row: Row[Any]) -> str | None:
+    """Why nothing may be sent now, by a row with HALTED_BECAUSE and FROZEN_BECAUSE."""
     if row.halted is not None:
         return f"history changed: {row.halted}"
     return None if row.frozen_reason is None else f"all sending is frozen: {row.frozen_reason}"
@@ -267,7 +268,7 @@ def _as_settlement(row: Row[Any]) -> Settlement:
         attempt=attempt,
         send=send,
         outcome=as_outcome(row),
-        stopped=None if status.final else _stopped(row),
+        stopped=None if status.final else stopped_by(row),
         ending=None if row.ending is None else Ending.model_validate(row.ending),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Text, bindparam, func, update
+from sqlalchemy import Text, bindparam, func, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.settlement_parts import Envelope, Send, Settlement, Simulation, Ticket
@@ -23,7 +23,6 @@ from adapters.database.settlement_rows import (
     reread,
     set_status,
     today,
-    why_stopped,
 )
 from adapters.database.settlements_tables import attempts, settlements
 from adapters.database.signing_rows import (
@@ -32,24 +31,12 @@ from adapters.database.signing_rows import (
     insert_request,
     queue_for_waiting_lanes,
 )
-from domain.errors import Unavailable
 from domain.settlement import Control, SettlementStatus
 from domain.signing import SigningRequest, SigningStatus
 
 _S = SettlementStatus
+_KEPT_BACK: Final = frozenset({Control.HOLD, Control.CANCEL})
 # Made once: to put a statement together takes as long as to send it.
-_BUILT: Final = (
-    update(settlements)
-    .where(settlements.c.id == bindparam("the_id", type_=Text))
-    .values(
-        status=_S.BUILT,
-        waits_for=None,
-        **{
-            name: bindparam(f"new_{name}", type_=settlements.c[name].type)
-            for name in ("builds", "pin_id", "attempt_id", "request_id", "expires_at", "reserved_on")
-        },
-    )
-)
 _SUBMITTED: Final = (
     update(settlements)
     .where(settlements.c.id == bindparam("the_id", type_=Text))
@@ -98,6 +85,12 @@ class WriteAhead:
                 await connection.execute(
                     update(attempts).where(attempts.c.id == settlement.attempt.id).values(superseded=True)
                 )
+            if not holds:
+                await return_pin(connection, pin.id)
+            # To ask again is no try: nothing was sent.
+            builds = row.builds + (0 if settlement.ticket is not None else 1)
+            request = None if ask is None else ask(envelope)
+            await self._replace_request(connection, settlement, request, because)
             attempt = await insert_attempt(
                 connection,
                 settlement.id,
@@ -106,23 +99,14 @@ class WriteAhead:
                 max_time,
                 resource_fee=simulation.resource_fee,
                 simulated_ledger=simulation.ledger,
+                built={
+                    "builds": builds,
+                    "pin_id": pin.id if holds else None,
+                    "request_id": None if request is None else request.id,
+                    "expires_at": None if request is None else request.expires_at,
+                    "reserved_on": today() if holds else None,
+                },
             )
-            if not holds:
-                await return_pin(connection, pin.id)
-            # To ask again is no try: nothing was sent.
-            builds = row.builds + (0 if settlement.ticket is not None else 1)
-            request = None if ask is None else ask(envelope)
-            await self._replace_request(connection, settlement, request, because)
-            columns = {
-                "builds": builds,
-                "pin_id": pin.id if holds else None,
-                "attempt_id": attempt.id,
-                "request_id": None if request is None else request.id,
-                "expires_at": None if request is None else request.expires_at,
-                "reserved_on": today() if holds else None,
-            }
-            given = {f"new_{name}": value for name, value in columns.items()}
-            await connection.execute(_BUILT, {"the_id": row.id} | given)
             status, ticket = _S.BUILT, None
             if request is not None:
                 await insert_request(connection, request, deferred=True)
@@ -205,9 +189,7 @@ class WriteAhead:
         async with self._database.begin() as connection:
             row = await as_believed(connection, settlement, to_send=True)
             attempt = settlement.attempt
-            if row is None or attempt is None or settlement.pin is None:
-                return await reread(connection, settlement.id)
-            if not await self._may_send(connection, row):
+            if row is None or attempt is None or settlement.pin is None or row.control in _KEPT_BACK:
                 return await reread(connection, settlement.id)
             await self._submit(connection, settlement, signatures, signed_envelope, send)
             return replace(
@@ -235,7 +217,7 @@ class WriteAhead:
         """See `activities.settlement_parts.SettlementBook`."""
         async with self._database.begin() as connection:
             row = await as_believed(connection, settlement, to_send=True)
-            if row is None or not await self._may_send(connection, row):
+            if row is None or row.control in _KEPT_BACK:
                 return await reread(connection, settlement.id)
             pin = settlement.pin or await take_lane(connection, settlement.id)
             envelope, signed_envelope, send = build(pin.lane, pin.sequence)
@@ -254,16 +236,6 @@ class WriteAhead:
             await self._submit(connection, changed, signatures, signed_envelope, send)
             return await reread(connection, row.id)
 
-    async def _may_send(self, connection: AsyncConnection, row: Row[Any]) -> bool:
-        """Whether nothing stands against the first send, in the transaction that writes it.
-
-        Raises:
-            Unavailable: everything is frozen, or the history changed.
-        """
-        if (stopped := await why_stopped(connection)) is not None:
-            raise Unavailable(stopped, code="frozen")
-        return row.control not in {Control.HOLD, Control.CANCEL}
-
     async def _submit(
         self,
         connection: AsyncConnection,
@@ -272,7 +244,11 @@ class WriteAhead:
         signed_envelope: str,
         send: Send,
     ) -> None:
-        """Write signatures and send ahead: from here the lane has signed."""
+        """Write signatures and send ahead: from here the lane has signed.
+
+        Raises:
+            Unavailable: everything is frozen, or the history changed.
+        """
         await queue_signed(
             connection, settlement, signatures=signatures, signed_envelope=signed_envelope, send=send
         )

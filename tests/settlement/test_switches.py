@@ -23,16 +23,15 @@ async def test_a_freeze_waits_for_the_send_that_is_being_written_and_nothing_fol
     async with bench.engine() as engine:
         first = await bench.accept(engine, bench.intent())
         second = await engine.activities._build(await engine.book.load(await bench.accept(engine, bench.intent())))
-        may_send, looked, go_on = engine.book._may_send, asyncio.Event(), asyncio.Event()
+        submit, looked, go_on = engine.book._submit, asyncio.Event(), asyncio.Event()
 
-        async def slow(connection: Any, row: Any) -> bool:
-            answer = await may_send(connection, row)
+        async def slow(*what: Any) -> None:
+            await submit(*what)
             looked.set()
             await go_on.wait()
-            return answer
 
         book: Any = engine.book
-        book._may_send = slow
+        book._submit = slow
         writing = asyncio.create_task(written(engine, first))
         await looked.wait()
 
@@ -55,7 +54,7 @@ async def test_a_freeze_waits_for_the_send_that_is_being_written_and_nothing_fol
         go_on.set()
         assert (await writing).status is SettlementStatus.SUBMITTED
         assert await freezing == 1, "the freeze saw the send that was written before it"
-        book._may_send = may_send
+        book._submit = submit
         with pytest.raises(Unavailable, match="frozen"):
             await engine.activities._sign_and_write(second)
         async with bench.database.begin() as connection:
