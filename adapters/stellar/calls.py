@@ -13,7 +13,7 @@ from domain.settlement import Argument, Intent, Invocation
 _SCALARS: Final[Mapping[str, Callable[[str], xdr.SCVal]]] = {
     "symbol": scval.to_symbol,
     "string": scval.to_string,
-    "address": scval.to_address,
+    "address": lambda value: xdr.SCVal(xdr.SCValType.SCV_ADDRESS, address=contract_address(value)),
     "u32": lambda value: scval.to_uint32(int(value)),
     "u64": lambda value: scval.to_uint64(int(value)),
     "i128": lambda value: scval.to_int128(int(value)),

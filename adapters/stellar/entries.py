@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -32,8 +33,9 @@ def trustline_key(address: str, asset: Asset) -> xdr.LedgerKey:
     )
 
 
+@lru_cache(maxsize=4096)
 def contract_address(contract: str) -> SCAddress:
-    """A contract or account as Soroban writes it."""
+    """A contract or account as Soroban writes it; kept, since a payment names the same few over and over."""
     address = scval.to_address(contract).address
     if address is None:
         raise AssertionError("an address value without an address")

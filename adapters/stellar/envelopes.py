@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from struct import pack, pack_into, unpack_from
 from typing import Final
@@ -164,6 +165,7 @@ class Envelopes:
         return Send(outer_hash.hex(), b64encode(envelope).decode(), inclusion_fee)
 
 
+@lru_cache(maxsize=4096)
 def _account(address: str) -> xdr.MuxedAccount:
     key = xdr.Uint256(StrKey.decode_ed25519_public_key(address))
     return xdr.MuxedAccount(xdr.CryptoKeyType.KEY_TYPE_ED25519, ed25519=key)

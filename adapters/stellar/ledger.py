@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
 from stellar_sdk import Address, scval, xdr
+from xdrlib3 import Unpacker
 
 from activities.settlement_parts import Attempt, Kept, Proof, Send, Settlement, Simulation, Stale
 from adapters.stellar import auth_entries
@@ -18,8 +20,8 @@ from adapters.stellar.envelopes import Envelopes, with_headroom
 from adapters.stellar.footprint import promote_balances
 from adapters.stellar.limits import read_limits
 from adapters.stellar.requests import Requests
-from adapters.stellar.resources import restored, shortfall
-from adapters.stellar.rpc import Landed, Rpc, Simulated, result_code
+from adapters.stellar.resources import restored_by, shortfall
+from adapters.stellar.rpc import Landed, Rpc, Simulated, code_of
 from adapters.stellar.signatures import OutsideSignatures
 from domain.errors import HoldfastError, Refused, Unavailable
 from domain.settlement import Intent, MarkerState, Witness
@@ -28,6 +30,8 @@ _RESOURCE_FEE_PERCENT: Final = 115
 """Of the simulated resource fee: it covers the tenth of `with_headroom`, and rent beside the 15 % which simulating
 adds to what is refundable. Too little fails the transaction; too much keeps a payment with its report, which pays
 rent for two entries, from fitting under PAYOUTS_MAX_GAS_STROOPS."""
+_META_VERSION: Final = 4
+"""Of TransactionMeta, since protocol 23."""
 
 Figures = Callable[[Intent, HoldfastError], Awaitable[HoldfastError]]
 """Adds the figures to a refusal: what is needed and what is there."""
@@ -112,7 +116,7 @@ class StellarLedger:
             transaction_data=with_headroom(data),
             resource_fee=(simulated.resource_fee + more) * _RESOURCE_FEE_PERCENT // 100,
             replayed=replayed,
-            restores=len(restored(xdr.SorobanTransactionData.from_xdr(data))) if data else 0,
+            restores=len(restored_by(data)),
         )
 
     async def look_again(self, intent: Intent, attempt: Attempt) -> Stale | None:
@@ -326,7 +330,7 @@ def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
         ledger=landed.ledger,
         closed_at=landed.created_at,
         fee_charged=result.fee_charged.int64,
-        result=result_code(landed.result),
+        result=code_of(result),
         moved_units=amount,
         outcomes=outcomes,
     )
@@ -334,16 +338,31 @@ def proof_of(landed: Landed, *, burn: bool | None = None) -> Proof:
 
 def _moved(landed: Landed) -> tuple[int | None, bytes]:
     """The amount, and a byte a recipient, in what the contract returned."""
-    meta = xdr.TransactionMeta.from_xdr(landed.meta) if landed.meta else None
-    soroban = meta.v4.soroban_meta if meta is not None and meta.v4 is not None else None
-    if soroban is None or soroban.return_value is None:
+    returned = _returned(landed.meta) if landed.meta else None
+    if returned is None:
         return None, b""
-    fields = map_fields(soroban.return_value)
+    fields = map_fields(returned)
     amount, outcomes = fields.get("amount"), fields.get("outcomes")
     return (
         None if amount is None else scval.from_int128(amount),
         b"" if outcomes is None else scval.from_bytes(outcomes),
     )
+
+
+def _returned(meta: str) -> xdr.SCVal | None:
+    """What the contract returned, by a TransactionMeta (base64 XDR), which is read no further than there.
+
+    Half of it is behind: the events, which diagnostics tell once more.
+    """
+    unpacker = Unpacker(b64decode(meta))
+    if unpacker.unpack_int() != _META_VERSION:
+        return None
+    xdr.ExtensionPoint.unpack(unpacker)
+    xdr.LedgerEntryChanges.unpack(unpacker)
+    for _ in range(unpacker.unpack_uint()):
+        xdr.OperationMetaV2.unpack(unpacker)
+    xdr.LedgerEntryChanges.unpack(unpacker)
+    return xdr.SorobanTransactionMetaV2.unpack(unpacker).return_value if unpacker.unpack_bool() else None
 
 
 def inner_transaction(envelope: str) -> xdr.Transaction | None:

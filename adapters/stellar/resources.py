@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from typing import Final
+
 from stellar_sdk import xdr
+
+_NO_EXTENSION: Final = bytes(4)
+"""How SorobanTransactionData begins that restores nothing."""
 
 
 def shortfall(declared_xdr: str, needed_xdr: str, needed_fee: int) -> str | None:
@@ -31,6 +37,13 @@ def shortfall(declared_xdr: str, needed_xdr: str, needed_fee: int) -> str | None
         if now > ours:
             return f"it would take {now} {what}, and the envelope admits {ours}"
     return None
+
+
+def restored_by(transaction_data: str) -> set[str]:
+    """The same of base64 XDR, or of an empty text; that nothing is restored is seen without reading all of it."""
+    if not transaction_data or b64decode(transaction_data[:8]).startswith(_NO_EXTENSION):
+        return set()
+    return restored(xdr.SorobanTransactionData.from_xdr(transaction_data))
 
 
 def restored(data: xdr.SorobanTransactionData) -> set[str]:

@@ -406,10 +406,16 @@ def _event(row: Mapping[str, Any]) -> ContractEvent:
 
 
 def result_code(result_xdr: str) -> str:
-    """The ledger's own word for a result: the inner transaction's code, then the operation's, as stellar-core
-    names them: `txFAILED invokeHostFunctionTRAPPED`, `txBAD_SEQ`.
+    """The ledger's own word for a result (base64 XDR); see `code_of`."""
+    return code_of(xdr.TransactionResult.from_xdr(result_xdr))
+
+
+def code_of(transaction: xdr.TransactionResult) -> str:
+    """The inner transaction's code, then the operation's, as stellar-core names them.
+
+    Such as `txFAILED invokeHostFunctionTRAPPED`, `txBAD_SEQ`.
     """
-    result = xdr.TransactionResult.from_xdr(result_xdr).result
+    result = transaction.result
     code = result.code.name
     operations = result.results
     if result.inner_result_pair is not None:
