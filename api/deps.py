@@ -156,4 +156,9 @@ def deps_of(request: Request) -> Deps:
     return deps
 
 
-Parts = Annotated[Deps, Depends(deps_of)]
+async def _parts(request: Request) -> Deps:
+    # FastAPI has a thread call what is not async, which takes longer than what is done here.
+    return deps_of(request)
+
+
+Parts = Annotated[Deps, Depends(_parts)]

@@ -41,6 +41,10 @@ from domain.payout_request import PayoutRequest, check_same
 from domain.settlement import Control, Intent, SettlementOutcome, SettlementStatus
 
 _IN_ORDER: Final = "payouts in order of "
+# Made once: to put a statement together takes longer than to send it.
+_INSERT: Final = (
+    upsert(payouts).values(number=payout_numbers.next_value()).on_conflict_do_nothing().returning(payouts.c.number)
+)
 
 
 class Settlements(Protocol):
@@ -135,26 +139,23 @@ class PayoutBook:
         if decision.needs_approval:
             phase = PayoutPhase.AWAITING_APPROVAL
         inserted = await connection.execute(
-            upsert(payouts)
-            .values(
-                **request.model_dump(),
-                number=payout_numbers.next_value(),
-                fingerprint=request.fingerprint,
-                settlement_id=settlement_id_of(request.payout_id),
-                mode=terms.mode,
-                payer=terms.payer,
-                contract=terms.contract,
-                phase=phase,
-                policy_version=policy_version,
-                policy=[decision.model_dump(mode="json")],
-                needs_approval=decision.needs_approval,
-                why_approval=decision.why if decision.needs_approval else None,
-                created_by=by,
-                created_at=at,
-                changed_at=at,
-            )
-            .on_conflict_do_nothing()
-            .returning(payouts.c.number)
+            _INSERT,
+            request.model_dump()
+            | {
+                "fingerprint": request.fingerprint,
+                "settlement_id": settlement_id_of(request.payout_id),
+                "mode": terms.mode,
+                "payer": terms.payer,
+                "contract": terms.contract,
+                "phase": phase,
+                "policy_version": policy_version,
+                "policy": [decision.model_dump(mode="json")],
+                "needs_approval": decision.needs_approval,
+                "why_approval": decision.why if decision.needs_approval else None,
+                "created_by": by,
+                "created_at": at,
+                "changed_at": at,
+            },
         )
         number = inserted.scalar_one_or_none()
         if number is None:

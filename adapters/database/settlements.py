@@ -51,6 +51,8 @@ from domain.why import Why, why
 
 _S = SettlementStatus
 _LEASE: Final = timedelta(seconds=20)
+# Made once: to put a statement together takes longer than to send it.
+_ACCEPT: Final = upsert(settlements).on_conflict_do_nothing().returning(settlements.c.id)
 
 
 class SettlementBook(WriteAhead):
@@ -81,12 +83,7 @@ class SettlementBook(WriteAhead):
         Raises:
             Conflict: the id is there with another intent.
         """
-        inserted = await connection.execute(
-            upsert(settlements)
-            .values(**intent_columns(intent))
-            .on_conflict_do_nothing()
-            .returning(settlements.c.id)
-        )
+        inserted = await connection.execute(_ACCEPT, intent_columns(intent))
         if inserted.scalar_one_or_none() is not None:
             return SettlementOutcome(settlement_id=intent.settlement_id, status=_S.ACCEPTED)
         row = await locked(connection, intent.settlement_id)
