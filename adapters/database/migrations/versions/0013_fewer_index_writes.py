@@ -33,7 +33,7 @@ BEGIN
 END $$
 """
 _ALWAYS = "NEW.updated_at := now();"
-_UNLESS_RENEWED = """IF NEW.lease_until IS NOT DISTINCT FROM OLD.lease_until THEN
+_UNLESS_RENEWED = """IF NEW.status <> OLD.status OR NEW.lease_until IS NOT DISTINCT FROM OLD.lease_until THEN
       NEW.updated_at := now();
     END IF;"""
 
