@@ -34,8 +34,8 @@ PUBLIC_CLOSE_MS: Final = 5000
 WAITING: Final = (1_000, 3_000)
 """How many wait for a signature when memory and `why` are looked at; `--waiting N`, once for each, instead."""
 _MEMORY_TIMES_MAX: Final = 1.25
-"""Of the worker's memory with the most of them to that with the fewest. What is kept of 2,000 more stories than a
-cache is meant to hold would be half as much again; a tenth is the garbage between two looks of the collector."""
+"""Of the worker's memory with the most of them to that with the fewest. A tenth is garbage between two looks of
+the collector; were the 2,000 stories kept that the cache has no room for, it would be a quarter at the least."""
 _WARM_UP: Final = 2 * IN_FLIGHT
 _WINDOW: Final = 200
 _WINDOWS: Final = 4
