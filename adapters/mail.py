@@ -7,11 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.message import EmailMessage
-from email.utils import format_datetime, parseaddr
+from email.header import Header
+from email.policy import SMTP
+from email.utils import format_datetime
+from quopri import encodestring
 from typing import Final
 
 import aiosmtplib
+from aiosmtplib.email import parse_address
 from pydantic import SecretStr
 
 from domain.errors import OutcomeUnknown, Refused, Unavailable
@@ -42,6 +45,12 @@ class Mailer:
 
     def __init__(self, server: MailServer) -> None:
         self._server = server
+        # In a name every letter may stand; in an address beyond ASCII, where the server takes such.
+        sender = SMTP.header_factory("From", server.sender).addresses[-1]
+        self._sender = sender.addr_spec
+        self._domain = sender.domain or "localhost"
+        policy = SMTP.clone(utf8=not self._sender.isascii())
+        self._from = policy.fold("From", server.sender).strip()
         self._slots = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
 
@@ -53,29 +62,39 @@ class Mailer:
             Unavailable: it was not handed over.
             OutcomeUnknown: the connection ended while it was handed over.
         """
-        mail = self._write(recipient, message, event=event, reference=reference)
+        address = _address(recipient)
+        mail = self._write(address, message, event=event, reference=reference)
+        options = [] if f"{self._sender}{address}".isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
         async with self._slots, self._connection() as client:
             try:
-                await client.send_message(mail)
+                await client.sendmail(self._sender, [address], mail, mail_options=options)
+            except aiosmtplib.SMTPNotSupported:
+                raise Refused("the mail server takes no address with letters beyond ASCII") from None
             except (aiosmtplib.SMTPRecipientsRefused, aiosmtplib.SMTPResponseException) as error:
                 _translate(error)
-            except ValueError:
-                raise Refused("the recipient is not an address that mail can be sent to") from None
             except (aiosmtplib.SMTPException, OSError) as error:
                 raise OutcomeUnknown(f"the mail server went away meanwhile: {type(error).__name__}") from None
 
-    def _write(self, recipient: str, message: Message, *, event: Event, reference: str) -> EmailMessage:
-        sender = self._server.sender
-        mail = EmailMessage()
-        mail["From"] = sender
-        mail["To"] = recipient
-        mail["Subject"] = message.subject
-        mail["Date"] = format_datetime(event.at)
-        domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
-        mail["Message-ID"] = f"<{reference}@{domain}>"
-        mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(message.body)
-        return mail
+    def _write(self, address: str, message: Message, *, event: Event, reference: str) -> bytes:
+        """A mail as it goes over the wire.
+
+        Its shape never varies, so it is spelled out: `EmailMessage`, which writes any, takes forty times as long.
+        """
+        lines = (
+            self._from,
+            f"To: {address}",
+            f"Subject: {Header(message.subject, header_name='Subject').encode()}",
+            f"Date: {format_datetime(event.at)}",
+            f"Message-ID: <{reference}@{self._domain}>",
+            "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
+            'Content-Type: text/plain; charset="utf-8"',
+            "Content-Transfer-Encoding: quoted-printable",
+            "",
+            encodestring(message.body.encode()).decode(),
+        )
+        # SMTP's line ends are made as it is sent.
+        return "\n".join(lines).encode()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
@@ -121,6 +140,16 @@ class Mailer:
         """Close the connections that are kept."""
         while self._idle:
             self._idle.pop()[0].close()
+
+
+def _address(recipient: str) -> str:
+    try:
+        address = parse_address(recipient)
+    except ValueError:
+        address = ""
+    if not address or not recipient.isprintable():
+        raise Refused("the recipient is not an address that mail can be sent to")
+    return address
 
 
 def _translate(error: aiosmtplib.SMTPRecipientsRefused | aiosmtplib.SMTPResponseException) -> None:
