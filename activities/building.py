@@ -5,7 +5,7 @@ Policy, simulation, pin, envelope and request, in this order; all of it is commi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from activities.settlement_parts import Closes, Envelope, Ledger, PayerSigner, Settlement, SettlementBook
 from domain.fees import FeePolicy
 from domain.policy import Policy
-from domain.settlement import Intent
+from domain.settlement import Intent, SettlementOutcome
 from domain.signing import SigningRequest
 
 _ENTRY_LEDGERS_MAX: Final = 3_000_000
@@ -22,6 +22,10 @@ _ENTRY_LEDGERS_MAX: Final = 3_000_000
 
 def _nobody_waits(_: Intent) -> bool:
     return False
+
+
+async def _nothing_follows(outcome: SettlementOutcome) -> SettlementOutcome:
+    return outcome
 
 
 class Building:
@@ -41,6 +45,7 @@ class Building:
         fees_of_lists: FeePolicy | None = None,
         deferred: Callable[[Intent], bool] = _nobody_waits,
         signature_validity: timedelta = timedelta(days=1),
+        conclude: Callable[[SettlementOutcome], Awaitable[SettlementOutcome]] = _nothing_follows,
     ) -> None:
         """`signers` by payer, and by name where a payout may name one.
 
@@ -49,6 +54,7 @@ class Building:
         `fees_of_lists` holds where one transaction pays several recipients; without it, `fees` do.
         `deferred` says whose signature comes from outside, by an answer to a request that lives for
         `signature_validity`.
+        `conclude` writes down what follows from how a settlement ended; again is harmless.
         """
         self._book = book
         self._ledger = ledger
@@ -61,6 +67,7 @@ class Building:
         self._validity = validity
         self._deferred = deferred
         self._signature_validity = signature_validity
+        self._conclude = conclude
 
     def _goes_on(self, intent: Intent) -> bool:
         """Whether anything is signed and sent at all."""

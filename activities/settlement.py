@@ -70,7 +70,8 @@ class SettlementActivities(Building):
             Unavailable: something that it needs does not answer; the row keeps its place, try again.
         """
         async with _heartbeats():
-            return await self.walk(settlement_id)
+            outcome = await self.walk(settlement_id)
+            return await self._conclude(outcome) if outcome.status.final else outcome
 
     async def walk(self, settlement_id: str) -> SettlementOutcome:
         """The same without Temporal."""

@@ -305,6 +305,8 @@ class SettlementOutcome(BaseModel):
     """Where it ends unpaid once nobody can use what signers were shown: the last ledger in which one could."""
     held: bool = False
     """Whether it is held: unsent, it goes on when somebody resumes it."""
+    record_status: str | None = None
+    """Of a payment whose outage was confirmed with it: that outage's status. None: the story writes it down."""
 
     @classmethod
     def failed(cls, settlement_id: str, code: str, reason: str, **details: str) -> Self:

@@ -16,6 +16,7 @@ from activities.settlement import SettlementActivities
 from activities.signing import SigningActivities
 from adapters.database.engine import Database
 from adapters.database.heads import HeadBook
+from adapters.database.paid_outages import PaidOutages
 from adapters.database.settlements import SettlementBook
 from adapters.database.signing import SigningBook
 from adapters.stellar.accounts import SponsoredAccounts
@@ -139,6 +140,7 @@ def _wire(settings: Settings, database: Database, rpc: Rpc) -> Engine:
         fees_of_lists=FeePolicy(max_gas_stroops=settings.batch_max_gas_stroops),
         builds_max=settings.payouts_max_attempts,
         validity=ENVELOPE_VALIDITY,
+        conclude=PaidOutages(database).conclude,
     )
     requests = SigningBook(database)
     verifier = OutsideSignatures(rpc, passphrase)

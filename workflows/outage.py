@@ -29,8 +29,9 @@ with workflow.unsafe.imports_passed_through():
         SEVERITY,
         STATUS,
     )
-    from domain.outage import OutageStanding, Waits, waits_for, wakes_at
+    from domain.outage import OutageStanding, OutageStatus, Waits, waits_for, wakes_at
     from domain.settlement import SettlementOutcome
+    from domain.sla_payment import PaymentPhase
 
 _RECORD_RETRY: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=100), maximum_interval=timedelta(seconds=5)
@@ -106,6 +107,11 @@ class OutageStory:
         outcome, trouble = await self._settle(outage)
         if outcome is not None and outcome.status.final:
             self._unproved_since, self._pending_rounds = None, 0
+            if outcome.record_status is not None:
+                # The walk has confirmed the record too.
+                paid = {"phase": PaymentPhase.CONFIRMED, "status": OutageStatus(outcome.record_status)}
+                over = {"tx_hash": outcome.tx_hash, "reason_code": None, "reason": None}
+                return self._show(outage.model_copy(update=paid | over))
             outage = await workflow.execute_local_activity_method(
                 OutageActivities.record_outcome,
                 args=[outage.outage_id, outcome, workflow.now()],

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from domain.errors import HoldfastError
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
-class Gathered(Generic[T]):
+class Gathered(Generic[K, T]):
     """What is asked for in one moment is one read; what is asked for while that runs is the next one.
 
     So whoever asks is told nothing that was read before.
     """
 
-    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]]) -> None:
+    def __init__(self, read: Callable[[Sequence[K]], Awaitable[Mapping[K, T]]]) -> None:
         """`read` gives what there is of some keys."""
         self._read = read
-        self._asked: dict[str, list[asyncio.Future[T | None]]] = {}
+        self._asked: dict[K, list[asyncio.Future[T | None]]] = {}
         self._reader: asyncio.Task[None] | None = None
 
-    async def ask(self, key: str) -> T | None:
+    async def ask(self, key: K) -> T | None:
         """Give what there is of a key, or raise what `read` raises.
 
         What we name (`HoldfastError`) is told to all who asked with it; any other mistake to whose key it is.
@@ -39,7 +40,7 @@ class Gathered(Generic[T]):
             asked, self._asked = self._asked, {}
             await self._answer(asked)
 
-    async def _answer(self, asked: Mapping[str, Sequence[asyncio.Future[T | None]]]) -> None:
+    async def _answer(self, asked: Mapping[K, Sequence[asyncio.Future[T | None]]]) -> None:
         waiting = [(key, answer) for key, answers in asked.items() for answer in answers]
         try:
             found = await self._read(tuple(asked))

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Self
 
-from sqlalchemy import BindParameter, Insert, RowMapping, Select, Update, bindparam, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    BindParameter,
+    Insert,
+    RowMapping,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.outage_news import event_about
@@ -56,8 +69,12 @@ def outage_of(row: RowMapping) -> Outage:
 _ID: Final[BindParameter[str]] = bindparam("id")
 _ONE: Final = select_outages().where(outages.c.outage_id == _ID)
 _LOCK: Final = select(outages.c.outage_id).where(outages.c.outage_id == _ID).with_for_update()
+_AMONG: Final = outages.c.outage_id == func.any(bindparam("ids", type_=ARRAY(Text)))
+_LOCK_SOME: Final = select(outages.c.outage_id).where(_AMONG).order_by(outages.c.outage_id).with_for_update()
 _FACTS: Final = (
-    _ONE.add_columns(
+    select_outages()
+    .where(_AMONG)
+    .add_columns(
         (outages.c.version == outages.c.seen_version).label("is_seen"),
         operators.c.auto_payment,
         operators.c.auto_payment_max_units,
@@ -67,7 +84,7 @@ _FACTS: Final = (
     .outerjoin(operators, operators.c.id == outages.c.operator_id)
     .outerjoin(sites, (sites.c.name == outages.c.site_name) & (sites.c.operator_id == outages.c.operator_id))
 )
-"""A record beside what the registry says of its operator and site."""
+"""Records beside what the registry says of their operators and sites."""
 
 
 async def find_outage(connection: AsyncConnection, outage_id: str) -> Outage:
@@ -76,7 +93,7 @@ async def find_outage(connection: AsyncConnection, outage_id: str) -> Outage:
     Raises:
         NotFound: there is no such outage.
     """
-    return outage_of(await _one(connection, outage_id, _ONE))
+    return outage_of(await _one(connection, outage_id))
 
 
 async def lock_outage(connection: AsyncConnection, outage_id: str) -> Outage:
@@ -88,11 +105,11 @@ async def lock_outage(connection: AsyncConnection, outage_id: str) -> Outage:
     # The lock comes first, as a statement of its own: what is read afterwards is then what the last holder wrote,
     # in the joined tables too.
     await connection.execute(_LOCK, {"id": outage_id})
-    return outage_of(await _one(connection, outage_id, _ONE))
+    return outage_of(await _one(connection, outage_id))
 
 
-async def _one(connection: AsyncConnection, outage_id: str, query: Select[Any]) -> RowMapping:
-    row: RowMapping | None = (await connection.execute(query, {"id": outage_id})).mappings().one_or_none()
+async def _one(connection: AsyncConnection, outage_id: str) -> RowMapping:
+    row: RowMapping | None = (await connection.execute(_ONE, {"id": outage_id})).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no outage {outage_id}", outage_id=outage_id)
     return row
@@ -173,8 +190,22 @@ class StoryDraft(OutageDraft):
         Raises:
             NotFound: there is no such outage.
         """
-        await connection.execute(_LOCK, {"id": outage_id})
-        row = await _one(connection, outage_id, _FACTS)
+        drafts = await cls.lock_some(connection, [outage_id], at=at)
+        if outage_id not in drafts:
+            raise NotFound(f"there is no outage {outage_id}", outage_id=outage_id)
+        return drafts[outage_id]
+
+    @classmethod
+    async def lock_some(
+        cls, connection: AsyncConnection, outage_ids: Sequence[str], *, at: datetime
+    ) -> dict[str, Self]:
+        """Lock several, and begin; those that are not there are left out."""
+        await connection.execute(_LOCK_SOME, {"ids": outage_ids})
+        rows = (await connection.execute(_FACTS, {"ids": outage_ids})).mappings()
+        return {row["outage_id"]: cls._of(row, at=at) for row in rows}
+
+    @classmethod
+    def _of(cls, row: RowMapping, *, at: datetime) -> Self:
         outage = outage_of(row)
         wallets = {
             "operator_wallet": (outage.operator_wallet, row["operators_wallet"]),

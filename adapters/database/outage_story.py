@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql
@@ -101,7 +102,7 @@ class OutageDesk:
             if outage.phase is PaymentPhase.SETTLING and phase is not PaymentPhase.SETTLING:
                 match phase:
                     case PaymentPhase.CONFIRMED:
-                        _confirm(draft, outcome, at)
+                        confirm(draft, Payment.of(outcome))
                     case PaymentPhase.CANCELLED:
                         _withdraw(draft, at)
                     case _:
@@ -207,13 +208,30 @@ def _warn(draft: StoryDraft, at: datetime) -> None:
         draft.tell(EventType.OUTAGE_WARNING, percent=str(due[-1]))
 
 
-def _confirm(draft: StoryDraft, outcome: SettlementOutcome, at: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Where an outage's payment is on the ledger; one that was found by its marker does not say."""
+
+    outage_id: str
+    tx_hash: str | None
+    ledger: int | None
+    closed_at: datetime | None
+
+    @classmethod
+    def of(cls, outcome: SettlementOutcome) -> Self:
+        """Take it from a confirmed settlement's outcome."""
+        outage_id = outcome.settlement_id.partition(":")[2]
+        return cls(outage_id, outcome.tx_hash, outcome.ledger, outcome.closed_at)
+
+
+def confirm(draft: StoryDraft, payment: Payment) -> None:
+    """The payment that was settling is on the ledger."""
     _advance(
         draft,
         PaymentPhase.CONFIRMED,
-        tx_hash=outcome.tx_hash,
-        ledger=outcome.ledger,
-        confirmed_at=outcome.closed_at or at,
+        tx_hash=payment.tx_hash,
+        ledger=payment.ledger,
+        confirmed_at=payment.closed_at or draft.at,
         reason_code=None,
         reason=None,
         reason_details={},

@@ -71,7 +71,7 @@ class SettlementBook(WriteAhead):
         `lanes_waiting` bounds the lanes that are held while somebody outside signs.
         """
         super().__init__(database, lanes_waiting=lanes_waiting)
-        self._walked = Gathered(self._load)
+        self._walked: Gathered[str, Settlement] = Gathered(self._load)
         self._owner = owner
         self._ask_after = ask_after
 

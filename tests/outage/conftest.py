@@ -24,6 +24,7 @@ from adapters.database.outage_rows import find_outage
 from adapters.database.outage_story import OutageDesk
 from adapters.database.outages import OutageBook
 from adapters.database.outbox_tables import events
+from adapters.database.paid_outages import PaidOutages
 from adapters.database.settlements import SettlementBook
 from adapters.temporal.failures import TranslateFailures
 from adapters.temporal.stories import Stories
@@ -58,12 +59,16 @@ class ScriptedEngine:
     """
 
     book: SettlementBook
+    paid: PaidOutages
     script: deque[Step] = field(default_factory=deque)
     calls: list[str] = field(default_factory=list)
 
     @activity.defn(name="settle")
     async def settle(self, settlement_id: str) -> SettlementOutcome:
         self.calls.append(settlement_id)
+        return await self.paid.conclude(await self._walk(settlement_id))
+
+    async def _walk(self, settlement_id: str) -> SettlementOutcome:
         # What the ledger does is settled when a walk begins: a test may change the script while one is under way.
         step = self.script[0] if self.script else "confirm"
         settlement = await self.book.load(settlement_id)
@@ -192,7 +197,7 @@ async def story_house(
         deployment="test",
     )
     await register(database, operator_wallet=OPERATOR, noc_team_wallet=NOC)
-    engine = ScriptedEngine(settlements)
+    engine = ScriptedEngine(settlements, PaidOutages(database))
     story = Story(database, client, OutageBook(settlements), engine, Stories(client))
     if not workers:
         yield story

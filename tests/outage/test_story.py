@@ -55,7 +55,7 @@ async def test_from_resolve_to_confirmed_takes_few_events(story: Story) -> None:
     before = await story.events_count(outage_id)
     await story.resolve(outage_id, after_minutes=25)
     await story.ending(outage_id)
-    assert await story.events_count(outage_id) - before <= 14
+    assert await story.events_count(outage_id) - before <= 13
 
 
 async def test_warnings_come_by_durable_timer_at_80_and_100_percent(story: Story) -> None:
