@@ -157,7 +157,7 @@ def deps_of(request: Request) -> Deps:
 
 
 async def _parts(request: Request) -> Deps:
-    # FastAPI has a thread call what is not async, which takes longer than what is done here.
+    # Async, since FastAPI hands what is not to another thread.
     return deps_of(request)
 
 

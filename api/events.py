@@ -16,10 +16,10 @@ from adapters.database import outbox
 from adapters.database.people import key_may
 from api.access import KEYLESS_ID, needs
 from api.deps import Deps, Parts
-from api.exact import write_json
 from api.problems import may_answer
 from domain.errors import HoldfastError, Unavailable
 from domain.events import Event
+from domain.instants import instant
 from domain.people import Caller, Scope
 
 router: Final = APIRouter(prefix="/api/v1", tags=["events"])
@@ -99,8 +99,8 @@ def _message(deps: Deps, event: Event) -> ServerSentEvent:
         "id": event.id,
         "type": event.type,
         "subject": event.subject,
-        "at": event.at,
+        "at": instant(event.at),
         "data": event.data,
         "explorer_url": deps.transaction_url(event.data.get("tx_hash")),
     }
-    return ServerSentEvent(id=event.id, event=event.type.value, data=json.dumps(json.loads(write_json(content))))
+    return ServerSentEvent(id=event.id, event=event.type.value, data=json.dumps(content))
