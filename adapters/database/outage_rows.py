@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from adapters.database.outage_news import event_about
 from adapters.database.outages_tables import approvals, decisions, outages, warnings
-from adapters.database.outbox import telling
+from adapters.database.outbox import TELLING, news_of
 from adapters.database.registry_tables import operators, sites
 from domain.errors import NotFound
 from domain.events import Event, EventType
@@ -68,6 +68,11 @@ def outage_of(row: RowMapping) -> Outage:
 
 _ID: Final[BindParameter[str]] = bindparam("id")
 _ONE: Final = select_outages().where(outages.c.outage_id == _ID)
+# The columns that change are parameters of these: one made for each change takes as long as to send it.
+_THIS: Final = update(outages).where(outages.c.outage_id == _ID)
+_CHANGE: Final = _THIS.values(version=outages.c.version + 1)
+_SEE: Final = _THIS.values(seen_version=outages.c.version)
+_AND_TELL: Final = {change: change.add_cte(TELLING.cte("telling")) for change in (_CHANGE, _SEE)}
 _LOCK: Final = select(outages.c.outage_id).where(outages.c.outage_id == _ID).with_for_update()
 _AMONG: Final = outages.c.outage_id == func.any(bindparam("ids", type_=ARRAY(Text)))
 _LOCK_SOME: Final = select(outages.c.outage_id).where(_AMONG).order_by(outages.c.outage_id).with_for_update()
@@ -158,16 +163,14 @@ class OutageDraft:
 
     async def write(self, connection: AsyncConnection) -> Outage:
         """Write all of it; a change by a person is news for the story, which has not seen it."""
-        return await self._write(connection, version=outages.c.version + 1, changed_at=self.at)
+        return await self._write(connection, _CHANGE, changed_at=self.at)
 
-    async def _write(self, connection: AsyncConnection, **more: Any) -> Outage:
-        outage_id = self.outage.outage_id
-        change = update(outages).where(outages.c.outage_id == outage_id).values(**self._values, **more)
+    async def _write(self, connection: AsyncConnection, change: Update, **more: Any) -> Outage:
+        change = _AND_TELL[change] if self._news else change
         for name, statement in self._beside.items():
             change = change.add_cte(statement.cte(name))
-        if self._news:
-            change = change.add_cte(telling(self._news).cte("news"))
-        await connection.execute(change)
+        given = {"id": self.outage.outage_id, **self._values, **more}
+        await connection.execute(change, given | (news_of(self._news) if self._news else {}))
         return self.outage
 
 
@@ -217,9 +220,9 @@ class StoryDraft(OutageDraft):
     async def write(self, connection: AsyncConnection) -> Outage:
         """Write what there is to write."""
         if self._values or self._beside or self._news:
-            return await self._write(connection, seen_version=outages.c.version, changed_at=self.at)
+            return await self._write(connection, _SEE, changed_at=self.at)
         if not self._is_seen:
-            return await self._write(connection, seen_version=outages.c.version)
+            return await self._write(connection, _SEE)
         return self.outage
 
 

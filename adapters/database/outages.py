@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from adapters.database.outage_news import event_about
 from adapters.database.outage_rows import OutageDraft
 from adapters.database.outages_tables import approvals, decisions, outage_numbers, outages
-from adapters.database.outbox import telling
+from adapters.database.outbox import TELLING, news_of
 from domain.errors import Conflict, InvalidInput
 from domain.events import EventType
 from domain.instants import instant
@@ -36,7 +36,8 @@ CLOCK_SKEW_MAX: Final = timedelta(minutes=5)
 
 
 _NEXT_NUMBER: Final = select(outage_numbers.next_value())
-_REPORTED: Final = (
+_REPORT: Final = insert(outages).add_cte(TELLING.cte("telling"))
+_COLUMNS_REPORTED: Final = (
     "outage_id",
     "site_name",
     "description",
@@ -110,9 +111,9 @@ class OutageBook:
             phase=PaymentPhase.NONE,
             changed_at=at,
         )
-        news = telling([event_about(outage, EventType.OUTAGE_REPORTED, at=at)])
-        row = {name: getattr(outage, name) for name in _REPORTED}
-        await connection.execute(insert(outages).values(number=number, **row).add_cte(news.cte("news")))
+        row = {name: getattr(outage, name) for name in _COLUMNS_REPORTED}
+        news = news_of([event_about(outage, EventType.OUTAGE_REPORTED, at=at)])
+        await connection.execute(_REPORT, {"number": number} | row | news)
         return outage
 
     async def acknowledge(self, connection: AsyncConnection, outage_id: str, *, by: str, at: datetime) -> Outage:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     column,
     func,
     literal,
@@ -46,31 +47,39 @@ _GIVE_UP_AFTER: Final = timedelta(days=3)
 _TOLD: Final = ["type", "subject", "at", "operator_id", "site_name", "data"]
 
 
-def telling(told: Sequence[Event]) -> Insert:
-    """The statement that records events; one shape for any number, so that it is compiled once."""
-    rows = [
-        {
-            "type": event.type,
-            "subject": event.subject,
-            "at": event.at.isoformat(),
-            "operator_id": event.operator_id,
-            "site_name": event.site_name,
-            "data": event.data,
-        }
-        for event in told
-    ]
-    columns = [events.c[name] for name in _TOLD]
+def _telling() -> Insert:
     given = (
-        func.jsonb_to_recordset(literal(rows, JSONB))
-        .table_valued(*(column(each.name, each.type) for each in columns), name="told")
+        func.jsonb_to_recordset(bindparam("news", type_=JSONB))
+        .table_valued(*(column(name, events.c[name].type) for name in _TOLD), name="told")
         .render_derived(with_types=True)
     )
     return upsert(events).from_select(_TOLD, select(*(given.c[name] for name in _TOLD)))
 
 
+TELLING: Final = _telling()
+"""Records any number of events, given as `news`; made once, since that takes as long as to send it."""
+
+
+def news_of(told: Sequence[Event]) -> dict[str, Any]:
+    """The parameter of `TELLING`."""
+    return {
+        "news": [
+            {
+                "type": event.type,
+                "subject": event.subject,
+                "at": event.at.isoformat(),
+                "operator_id": event.operator_id,
+                "site_name": event.site_name,
+                "data": event.data,
+            }
+            for event in told
+        ]
+    }
+
+
 async def tell(connection: AsyncConnection, *told: Event) -> None:
     """Record events in the caller's transaction: they are told if, and only if, that commits."""
-    await connection.execute(telling(told))
+    await connection.execute(TELLING, news_of(told))
 
 
 def event_of(row: Row[Any]) -> Event:
