@@ -7,10 +7,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.header import Header
-from email.policy import SMTP
+from email.charset import QP, Charset
+from email.message import Message as Mail
+from email.policy import SMTP, SMTPUTF8, compat32
 from email.utils import format_datetime
-from quopri import encodestring
 from typing import Final
 
 import aiosmtplib
@@ -21,6 +21,8 @@ from domain.errors import OutcomeUnknown, Refused, Unavailable
 from domain.events import Event
 from domain.messages import Message
 
+_UTF8: Final = Charset("utf-8")
+_UTF8.body_encoding = QP
 _CONNECTIONS_MAX: Final = 4
 _IDLE_SECONDS_MAX: Final = 5.0
 """A connection that was idle for longer is not used again: servers end them, and a mail into a dying one is of
@@ -45,12 +47,10 @@ class Mailer:
 
     def __init__(self, server: MailServer) -> None:
         self._server = server
-        # In a name every letter may stand; in an address beyond ASCII, where the server takes such.
-        sender = SMTP.header_factory("From", server.sender).addresses[-1]
-        self._sender = sender.addr_spec
-        self._domain = sender.domain or "localhost"
-        policy = SMTP.clone(utf8=not self._sender.isascii())
-        self._from = policy.fold("From", server.sender).strip()
+        sender = SMTP.header_factory("From", server.sender)
+        self._sender = sender.addresses[-1].addr_spec
+        self._domain = sender.addresses[-1].domain or "localhost"
+        self._from = sender.fold(policy=SMTP).partition(":")[2].strip()
         self._slots = asyncio.Semaphore(_CONNECTIONS_MAX)
         self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
 
@@ -64,7 +64,7 @@ class Mailer:
         """
         address = _address(recipient)
         mail = self._write(address, message, event=event, reference=reference)
-        options = [] if f"{self._sender}{address}".isascii() else ["SMTPUTF8", "BODY=8BITMIME"]
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if self._is_wide(address) else []
         async with self._slots, self._connection() as client:
             try:
                 await client.sendmail(self._sender, [address], mail, mail_options=options)
@@ -76,25 +76,21 @@ class Mailer:
                 raise OutcomeUnknown(f"the mail server went away meanwhile: {type(error).__name__}") from None
 
     def _write(self, address: str, message: Message, *, event: Event, reference: str) -> bytes:
-        """A mail as it goes over the wire.
+        wide = self._is_wide(address)
+        # The older policy where it will do: the newer one takes eight times as long.
+        mail: Mail = Mail(policy=SMTPUTF8 if wide else compat32)
+        mail["From"] = self._server.sender if wide else self._from
+        mail["To"] = address
+        mail["Subject"] = message.subject
+        mail["Date"] = format_datetime(event.at)
+        mail["Message-ID"] = f"<{reference}@{self._domain}>"
+        mail["Auto-Submitted"] = "auto-generated"
+        mail.set_payload(message.body, _UTF8)
+        return mail.as_bytes()
 
-        Its shape never varies, so it is spelled out: `EmailMessage`, which writes any, takes forty times as long.
-        """
-        lines = (
-            self._from,
-            f"To: {address}",
-            f"Subject: {Header(message.subject, header_name='Subject').encode()}",
-            f"Date: {format_datetime(event.at)}",
-            f"Message-ID: <{reference}@{self._domain}>",
-            "Auto-Submitted: auto-generated",
-            "MIME-Version: 1.0",
-            'Content-Type: text/plain; charset="utf-8"',
-            "Content-Transfer-Encoding: quoted-printable",
-            "",
-            encodestring(message.body.encode()).decode(),
-        )
-        # SMTP's line ends are made as it is sent.
-        return "\n".join(lines).encode()
+    def _is_wide(self, address: str) -> bool:
+        """Whether an address of the mail has letters beyond ASCII, which not every server takes."""
+        return not f"{self._sender}{address}".isascii()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
