@@ -64,7 +64,7 @@ class RecordMetrics:
         Raises:
             Unavailable: the database does not answer.
         """
-        async with database.begin() as connection:
+        async with database.snapshot() as connection:
             counted = await connection.execute(
                 select(settlements.c.status, func.count().label("settlements")).group_by(settlements.c.status)
             )

@@ -32,6 +32,6 @@ class StatsOf(Body):
 async def read_stats(deps: Parts, _caller: Reader, wanted: Annotated[StatsOf, Query()]) -> Response:
     """How many wait, how many failed and why, how long they take, and what they cost."""
     at = datetime.now(UTC)
-    async with deps.database.begin() as connection:
+    async with deps.database.snapshot() as connection:
         found = await payout_stats(connection, kind=wanted.kind, since=at - timedelta(hours=wanted.hours), at=at)
     return ExactJSONResponse(found)

@@ -16,7 +16,7 @@ from settings import Settings
 async def show_stats(settings: Settings, console: Console, *, kind: PaymentKind, hours: int, as_json: bool) -> int:
     """Read and show."""
     at = datetime.now(UTC)
-    async with open_database(settings) as database, database.begin() as connection:
+    async with open_database(settings) as database, database.snapshot() as connection:
         found = await payout_stats(connection, kind=kind, since=at - timedelta(hours=hours), at=at)
     if as_json:
         console.print_json(data=found.model_dump(mode="json"))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sqlalchemy import MetaData, func, select
+from sqlalchemy import MetaData, func, select, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,6 +23,7 @@ metadata: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+_ONE_MOMENT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 _AWAY: Final = (OperationalError, InterfaceError, PoolTimeout)
 
 
@@ -63,6 +64,17 @@ class Database:
                 yield connection
         except _AWAY as error:
             raise _unavailable(error) from error
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """Read several figures as of one moment, so that they agree; nothing can be written.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        async with self.begin() as connection:
+            await connection.execute(_ONE_MOMENT)
+            yield connection
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[AsyncConnection]:

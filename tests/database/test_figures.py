@@ -165,3 +165,15 @@ async def test_stats_of_a_window_leave_out_what_ended_before_it(database: Databa
     assert (spread.p95, spread.p99) == (95.05, 99.01)
     assert (found.fee_stroops.average, found.fee_stroops_total) == (49.5, 4_950)
     assert (payouts.confirmed, payouts.success_rate, payouts.ledger_seconds.p50) == (0, None, None)
+
+
+async def test_figures_that_are_read_together_are_of_one_moment(database: Database) -> None:
+    reader = TransitionReader()
+    await read(database, reader)
+    async with database.snapshot() as then:
+        before = await standing(then)
+        async with database.begin() as meanwhile:
+            await accept(database, meanwhile, "meanwhile")
+        assert await reader.read(then) == []
+        assert await standing(then) == before
+    assert len(await read(database, reader)) == 1

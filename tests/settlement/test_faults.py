@@ -11,6 +11,7 @@ from domain.settlement import SettlementStatus, Verdict, verdict
 from domain.sla import Severity
 from localnet.clients import LocalLedger
 from tests.settlement.conftest import Bench, until_final
+from tests.waiting import until
 
 PENALTY = Amount.of(1_000)
 
@@ -92,6 +93,11 @@ async def test_a_lagging_node_gives_no_verdict(bench: Bench, ledger: LocalLedger
         ledger.fault("stalled_ledger", seconds=30)
         settlement = await engine.book.load(settlement_id)
         settlement = await engine.activities._build(settlement)
+
+        async def seen() -> bool | None:
+            return engine.follower.sequence >= await engine.rpc.newest() or None
+
+        await until(seen)
         ledger.fault("lagging_node", ledgers=3, count=2, method="getLedgerEntries")
         answers = []
         for _ in range(2):
