@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 
 async def until(look: Callable[[], Awaitable[T | None]], *, seconds_max: float = 30) -> T:
-    """Look until there is something, and give it."""
-    deadline = time.monotonic() + seconds_max
+    """Look until there is something, and give it; seldom after a second, since looking costs what is looked at."""
+    began = time.monotonic()
     while (found := await look()) is None:
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds_max:
             raise AssertionError(f"nothing after {seconds_max} s")
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02 if waited < 1 else 0.1)
     return found
