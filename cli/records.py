@@ -163,7 +163,7 @@ async def verify_audit(settings: Settings, console: Console) -> int:
     """Seal what is new, then walk the chain of the whole audit log."""
     async with open_database(settings) as database:
         async with database.begin() as connection:
-            while await seal(connection):
+            while await seal(connection, whole=True):
                 pass
         async with database.begin() as connection:
             report = await verify(connection)

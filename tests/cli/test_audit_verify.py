@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from adapters.database import audit
 from adapters.database.engine import Database
+from tests.outbox.test_audit_and_custody import many_more
 
 
 async def verify(database_url: str, directory: Path) -> tuple[int, str]:
@@ -28,6 +29,16 @@ async def verify(database_url: str, directory: Path) -> tuple[int, str]:
     said, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, said.decode()
+
+
+async def test_it_seals_also_what_committed_long_after_younger_entries_were_sealed(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    async with database.begin() as late:
+        await audit.record(late, actor="person:1", action="late", subject="outage:OUT001")
+        await many_more(database, 1_500)
+    status, said = await verify(database_url, tmp_path)
+    assert (status, "Whole: 1501 entries sealed, 0 not yet" in said) == (0, True), said
 
 
 async def test_it_seals_what_is_new_and_names_the_first_broken_link(
