@@ -20,8 +20,8 @@ from api.batch_views import (
     batch_view,
     sum_of,
 )
-from api.batches import audit_batch, awake_batch, configured
-from api.deps import Batches, Deps, Parts
+from api.batches import audit_batch, awake_batch
+from api.deps import Batches, Deps, Parts, batches_of
 from api.exact import ExactJSONResponse
 from api.fields import Body
 from api.once import IdempotencyKey, Once
@@ -138,8 +138,8 @@ async def send_batch(
 
     `Idempotency-Key` is needed: the same key and file again is the same batch.
     """
-    batches = configured(deps)
-    terms = _terms(deps)
+    batches = batches_of(deps)
+    terms = deps.payouts.configured()
     if key is None:
         raise InvalidInput("Idempotency-Key is needed", **{"Idempotency-Key": f"a header: {KEY_RIGHT}"})
     now = datetime.now(UTC)
@@ -206,21 +206,6 @@ def _upload(request: Request, deps: Deps, batches: Batches, csv_options: CsvOpti
         network_passphrase=deps.payouts.network_passphrase,
         blocked=batches.policy.policy.blocked,
     )
-
-
-def _terms(deps: Deps) -> PayoutTerms:
-    """On which terms batches are paid, before one names its signer.
-
-    Raises:
-        Refused: `contract_missing`.
-    """
-    terms = deps.payouts.terms
-    if terms is None:
-        raise Refused(
-            "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
-            code="contract_missing",
-        )
-    return terms
 
 
 async def _is_known_or_may_begin(deps: Deps, terms: PayoutTerms, batch_id: str | None) -> bool:
@@ -303,8 +288,8 @@ async def check_batch(
 
     With the `Idempotency-Key` that it will be sent with it says also whether it was sent before.
     """
-    batches = configured(deps)
-    terms = _terms(deps)
+    batches = batches_of(deps)
+    terms = deps.payouts.configured()
     batch_id = None if key is None else batch_id_of(terms.deployment, caller.id, key)
     known = await _is_known_or_may_begin(deps, terms, batch_id)
     async with _upload(request, deps, batches, csv_options) as upload:

@@ -29,7 +29,7 @@ from api.batch_views import (
     batch_view,
     row_view,
 )
-from api.deps import Batches, Deps, Parts
+from api.deps import Deps, Parts, batches_of
 from api.exact import ExactJSONResponse
 from api.fields import Body
 from api.problems import may_answer
@@ -41,7 +41,6 @@ from domain.batch import (
     BatchStatus,
     RowStatus,
 )
-from domain.errors import Refused
 from domain.people import Caller, Scope
 
 router: Final = APIRouter(prefix="/api/v1/batches", tags=["batches"])
@@ -238,20 +237,9 @@ async def _changed(deps: Deps, batch: Batch) -> Response:
     return ExactJSONResponse(batch_view(batch), 200 if woken else 202)
 
 
-def configured(deps: Deps) -> Batches:
-    """What batches are paid with.
-
-    Raises:
-        Refused: `contract_missing`.
-    """
-    if deps.batches is None:
-        raise Refused("batches are not configured here", code="contract_missing")
-    return deps.batches
-
-
 async def awake_batch(deps: Deps, batch_id: str) -> bool:
     """Begin or wake its story; False where Temporal does not answer, and the sweeper will."""
-    return await awake(configured(deps).stories.batch_changed(batch_id), batch=batch_id)
+    return await awake(batches_of(deps).stories.batch_changed(batch_id), batch=batch_id)
 
 
 async def audit_batch(

@@ -15,6 +15,7 @@ from adapters.database.outages import OutageBook
 from adapters.database.payouts import PayoutBook
 from adapters.database.settlements import SettlementBook
 from domain.batch import CallLimits
+from domain.errors import Refused
 from domain.money import Amount
 from domain.payout import Payout, PayoutTerms
 from domain.payout_policy import PayoutPolicy
@@ -116,6 +117,19 @@ class Payouts:
     terms: PayoutTerms | None
     network_passphrase: str
 
+    def configured(self) -> PayoutTerms:
+        """On which terms payouts are made.
+
+        Raises:
+            Refused: `contract_missing`.
+        """
+        if self.terms is None:
+            raise Refused(
+                "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
+                code="contract_missing",
+            )
+        return self.terms
+
 
 @dataclass(frozen=True, slots=True)
 class Batches:
@@ -154,6 +168,17 @@ def deps_of(request: Request) -> Deps:
     """The application's parts."""
     deps: Deps = request.app.state.deps
     return deps
+
+
+def batches_of(deps: Deps) -> Batches:
+    """What batches are paid with.
+
+    Raises:
+        Refused: `contract_missing`.
+    """
+    if deps.batches is None:
+        raise Refused("batches are not configured here", code="contract_missing")
+    return deps.batches
 
 
 async def _parts(request: Request) -> Deps:

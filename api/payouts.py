@@ -81,12 +81,7 @@ async def _accept(deps: Deps, caller: Caller, request: PayoutRequest) -> tuple[P
     """Write it down, or find it: what was accepted once is found whatever the settings say by now."""
     book = deps.payouts.book
     try:
-        if deps.payouts.terms is None:
-            raise Refused(
-                "payouts are not configured here: PAYOUT_CONTRACT_ID (or PAYOUT_SOURCE_ACCOUNT) is not set",
-                code="contract_missing",
-            )
-        terms = deps.payouts.terms.of(request)
+        terms = deps.payouts.configured().of(request)
     except Refused:
         async with deps.database.look() as connection:
             before = await book.accepted_before(connection, request)

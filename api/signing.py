@@ -14,12 +14,12 @@ from adapters.database.payout_rows import find_payout
 from adapters.database.signing import SigningBook
 from adapters.stellar.signables import batch_digest
 from api.access import needs
-from api.deps import Deps, Parts
+from api.deps import Deps, Parts, batches_of
 from api.exact import ExactJSONResponse
 from api.fields import Body, WalletAddress
 from api.problems import may_answer
 from domain.batch import BATCH_ID_PATTERN, batch_of_chunk
-from domain.errors import HoldfastError, InvalidInput, NotFound, Refused
+from domain.errors import HoldfastError, InvalidInput, NotFound
 from domain.payout import settlement_id_of
 from domain.payout_request import PAYOUT_ID_PATTERN
 from domain.people import Caller, Scope
@@ -140,9 +140,7 @@ async def _submit(deps: Deps, settlement_id: str, submission: SignatureSubmissio
             await find_payout(connection, business_id)
     if kind != "chunk":
         return await deps.payouts.stories.submit_signature(business_id, submission)
-    if deps.batches is None:
-        raise Refused("batches are not configured here", code="contract_missing")
-    return await deps.batches.stories.submit_signature(settlement_id, submission)
+    return await batches_of(deps).stories.submit_signature(settlement_id, submission)
 
 
 class ListedRequests(Body):
